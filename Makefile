@@ -1,0 +1,29 @@
+# `make run` and `make test` need nothing but Python 3.11 or newer: they make a virtual environment here and reuse it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test lint bench clean
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[app,test]'
+	touch $@
+
+run: $(READY)  ## the dashboard (PORT=8501)
+	$(BIN)/ffcore app $(if $(PORT),--port $(PORT))
+
+test: $(READY) lint  ## everything; browser tests need a Chromium
+	$(BIN)/python -m pytest -rs
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-cache
+
+bench: $(READY)  ## speed and overhead, measured here and now
+	$(BIN)/python -m pytest bench -rs --benchmark-disable-gc
+
+clean:
+	rm -rf $(VENV) dist build .ruff_cache .pytest_cache

@@ -1,0 +1,361 @@
+"""Numbers → pictures: Plotly figures as plain dicts, and small HTML where a chart library would be slow to paint.
+
+Positives are blue, solid and round; negatives are vermilion, dotted and square (Okabe and Ito's colours, told apart
+without colour too). Backgrounds are transparent, and text takes the page's colour.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+POSITIVE, NEGATIVE, INK = "#0072B2", "#D55E00", "#000000"
+LAYERS = ("#009E73", "#CC79A7", "#E69F00", "#0072B2", "#D55E00", "#56B4E9")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+MARKS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
+POINTS = 500  # at most this many per line
+
+
+def thin(lines: np.ndarray, limit: int = POINTS) -> np.ndarray:
+    """Indices that keep every spike, (k, n) lines → (≤ limit,): the first, the last, and each line's lowest and highest
+    point within equal bins."""
+    k, n = lines.shape
+    if n <= limit:
+        return np.arange(n)
+    bins = np.array_split(np.arange(n), max(1, (limit - 2) // (2 * k)))
+    keep = {0, n - 1}
+    for index in bins:
+        part = np.nan_to_num(lines[:, index])
+        keep.update(index[part.argmin(1)].tolist(), index[part.argmax(1)].tolist())
+    return np.array(sorted(keep))
+
+
+def goodness(ticks: Sequence[dict], layer: int, threshold: float | None = None, limit: int = POINTS) -> dict:
+    """One layer's goodness over training: mean of positives and of negatives, each in a band of its 10–90% quantiles.
+
+    `ticks` are the run's tick events; `threshold` draws θ.
+    """
+    rows = [(t["epoch"], t["layers"][layer]) for t in ticks if layer < len(t["layers"])]
+    x = np.array([epoch for epoch, _ in rows], float)
+    streams = {side: np.array([r[side] for _, r in rows if r[side]], float).reshape(-1, 4) for side in ("pos", "neg")}
+    streams = {side: values for side, values in streams.items() if len(values) == len(x)}
+    keep = thin(np.stack([values[:, 0] for values in streams.values()]), limit) if len(x) else np.arange(0)
+    traces = []
+    for side, values in streams.items():
+        name, colour, dash = _SIDES[side]
+        mean, low, _, high = values[keep].T
+        fill = {"x": _list(x[keep]), "mode": "lines", "line": {"width": 0}, "legendgroup": side, "showlegend": False}
+        traces += [
+            {**fill, "y": _list(high), "hoverinfo": "skip"},
+            {**fill, "y": _list(low), "hoverinfo": "skip", "fill": "tonexty", "fillcolor": _clear(colour, 0.16)},
+            {
+                "x": _list(x[keep]), "y": _list(mean), "name": name, "legendgroup": side, "mode": "lines",
+                "line": {"color": colour, "width": 2.2, "dash": dash}, "hovertemplate": "%{y:.3g}",
+            },
+        ]
+    figure = _figure(traces, 260, x="epoch", y="goodness", legend=True)
+    figure["layout"]["yaxis"]["rangemode"] = "tozero"
+    if threshold is not None:
+        _level(figure, threshold, f"θ = {threshold:g}")
+    return _tell(figure, len(keep), len(x))
+
+
+def loss(ticks: Sequence[dict], limit: int = POINTS) -> dict:
+    """The loss over training, for nets that have no goodness."""
+    x, y = (np.array([t[key] for t in ticks], float) for key in ("epoch", "loss"))
+    keep = thin(y[None], limit)
+    line = {"color": POSITIVE, "width": 2.2}
+    traces = [{"x": _list(x[keep]), "y": _list(y[keep]), "mode": "lines", "line": line, "hovertemplate": "%{y:.3g}"}]
+    return _tell(_figure(traces, 300, x="epoch", y="loss"), len(keep), len(x))
+
+
+def separation(ticks: Sequence[dict], key: str, limit: int = POINTS) -> dict:
+    """Every layer's `gap` (mean goodness of positives minus negatives) or `dprime` over training."""
+    ticks = [t for t in ticks if t["layers"]]
+    x = np.array([t["epoch"] for t in ticks], float)
+    values = np.array([[row[key] for row in t["layers"]] for t in ticks], float).reshape(len(x), -1).T
+    keep = thin(values, limit) if values.size else np.arange(0)
+    traces = [
+        {
+            "x": _list(x[keep]), "y": _list(line[keep]), "name": f"layer {i + 1}", "mode": "lines",
+            "line": {"color": LAYERS[i % 6], "dash": DASHES[i % 6], "width": 2}, "hovertemplate": "%{y:.3g}",
+        }
+        for i, line in enumerate(values)
+    ]
+    title = {"gap": "gap g⁺ − g⁻", "dprime": "d′"}[key]
+    figure = _figure(traces, 240, x="epoch", y=title, legend=True)
+    return _tell(_level(figure, 0), len(keep), len(x))
+
+
+def histogram(edges: np.ndarray, pos: np.ndarray, neg: np.ndarray) -> dict:
+    """Goodness of positives over that of negatives, as shares: edges (B + 1,), counts (B,) each."""
+    traces = []
+    used = np.flatnonzero(pos + neg)
+    for side, counts in (("neg", neg), ("pos", pos)):
+        name, colour, dash = _SIDES[side]
+        share = counts / max(1, counts.sum())
+        traces.append(
+            {
+                "x": _list(edges), "y": _list([*share, share[-1]]), "name": name, "mode": "lines",
+                "line": {"color": colour, "width": 1.6, "dash": dash, "shape": "hv"}, "fill": "tozeroy",
+                "fillcolor": _clear(colour, 0.28), "hovertemplate": "%{y:.1%}",
+            }
+        )
+    figure = _figure(traces, 190, x="goodness", y="share of images")
+    if len(used):
+        figure["layout"]["xaxis"]["range"] = [float(edges[used[0]]), float(edges[used[-1] + 1])]
+    figure["layout"]["yaxis"] |= {"tickformat": ".0%", "nticks": 4}
+    return figure
+
+
+def accuracy(epochs: Sequence[dict]) -> dict:
+    """Validation accuracy after each epoch: every layer alone, and the net's read-outs."""
+    x = [e["epoch"] for e in epochs]
+    lines = {}
+    for e in epochs:
+        for row in e["layers"]:
+            lines.setdefault(("layer", row["layer"]), []).append(row["validation_accuracy"])
+        for name, value in (e["validation"] or {}).items():
+            lines.setdefault(("net", name), []).append(value)
+    heads = [name for kind, name in lines if kind == "net"]
+    traces = []
+    for (kind, name), values in lines.items():
+        if all(v is None for v in values):
+            continue
+        if kind == "layer":
+            i, label, width = name, f"layer {name + 1} alone", 1.6
+            colour, dash = LAYERS[i % 6], DASHES[i % 6]
+        else:
+            i, label, width = heads.index(name), f"net, {name}", 2.4
+            colour, dash = INK, DASHES[i % 6]
+        traces.append(
+            {
+                "x": x, "y": _list(values), "name": label, "mode": "lines+markers",
+                "line": {"color": colour, "dash": dash, "width": width}, "marker": {"symbol": MARKS[i % 6], "size": 6},
+                "hovertemplate": "%{y:.2%}",
+            }
+        )
+    figure = _figure(traces, 260, x="epoch", y="validation accuracy", legend=True)
+    figure["layout"]["yaxis"]["tickformat"] = ".1%"
+    figure["layout"]["xaxis"]["dtick"] = 1 if len(x) <= 12 else None
+    return figure
+
+
+def dead_units(epochs: Sequence[dict]) -> dict:
+    """Share of each layer's units that no validation image switches on, after each epoch."""
+    depth = max((len(e["layers"]) for e in epochs), default=0)
+    traces = [
+        {
+            "x": [e["epoch"] for e in epochs], "y": _list([e["layers"][i]["dead"] for e in epochs]),
+            "name": f"layer {i + 1}", "mode": "lines+markers", "hovertemplate": "%{y:.1%}",
+            "line": {"color": LAYERS[i % 6], "dash": DASHES[i % 6], "width": 2},
+            "marker": {"symbol": MARKS[i % 6], "size": 6},
+        }
+        for i in range(depth)
+    ]
+    figure = _figure(traces, 240, x="epoch", y="dead units", legend=True)
+    top = max((v for t in traces for v in t["y"] if v is not None), default=0)
+    figure["layout"]["yaxis"] |= {"tickformat": ".0%", "range": [0, max(0.1, 1.15 * top)]}
+    figure["layout"]["xaxis"]["dtick"] = 1 if len(epochs) <= 12 else None
+    return figure
+
+
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:
+    """Confusion matrix, (C, C) counts [true, predicted]; only mistakes are coloured: the diagonal would drown them."""
+    wrong = counts.astype(float)
+    np.fill_diagonal(wrong, np.nan)
+    names = [f"{c} " for c in classes]  # a text axis: digits must not become numbers
+    traces = [
+        {
+            "type": "heatmap", "z": [_list(row) for row in wrong], "x": names, "y": names, "hoverongaps": False,
+            "colorscale": [[0, _clear(NEGATIVE, 0)], [1, _clear(NEGATIVE, 0.85)]], "showscale": False,
+            "xgap": 2, "ygap": 2, "hovertemplate": "a %{y}read as %{x}: %{z}<extra></extra>",
+        }
+    ]
+    figure = _figure(traces, 430, x="read as", y="true class")
+    layout = figure["layout"]
+    layout |= {"hovermode": "closest"}
+    layout["xaxis"] |= {"type": "category", "showgrid": False, "side": "bottom"}
+    layout["yaxis"] |= {"type": "category", "showgrid": False, "autorange": "reversed"}
+    if len(classes) <= 26:
+        layout["annotations"] = [
+            {
+                "x": names[j], "y": names[i], "text": f"<b>{n}</b>" if i == j else str(n), "showarrow": False,
+                "font": {"size": 12 if len(classes) <= 12 else 8},
+            }
+            for i, row in enumerate(counts) for j, n in enumerate(row) if n
+        ]
+    return figure
+
+
+def goodness_table(
+    goodness: np.ndarray, classes: Sequence[str], true: int, rows: Sequence[str], votes: Sequence[int] | None = None
+) -> str:
+    """Candidate labels × layers as an HTML heat map, goodness (C, L): winners starred, the true class underlined.
+
+    `votes` adds a row with the sum over those layers, by which the net decides. Colour compares within a row. A table,
+    not a chart: it paints at once, and a screen reader can read it.
+    """
+    lines = [(name, goodness[:, i]) for i, name in enumerate(rows)]
+    if votes is not None:
+        lines.append((f"<b>Sum</b>{'' if len(votes) == len(rows) else ' of ' + ', '.join(rows[i] for i in votes)}",
+                      goodness[:, list(votes)].sum(1)))
+    head = "".join(
+        f"<th scope='col'{' class=true' if c == true else ''}>{html.escape(str(name))}</th>"
+        for c, name in enumerate(classes)
+    )
+    body = ""
+    for name, values in lines:
+        values = np.asarray(values, float)
+        spread = np.ptp(values) or 1.0
+        cells = ""
+        for c, value in enumerate(values):
+            depth = 100 * (value - values.min()) / spread
+            win = c == values.argmax()
+            cells += (
+                f"<td style='--depth:{depth:.0f}%'{' class=win' if win else ''}>{'★' if win else ''}{value:.2f}</td>"
+            )
+        body += f"<tr><th scope='row'>{name}</th>{cells}</tr>"
+    return f"{_TABLE_STYLE}<div class='goodness'><table><tr><th></th>{head}</tr>{body}</table></div>"
+
+
+def contact_sheet(
+    images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, classes: Sequence[str], chosen: int = -1
+) -> str:
+    """All sample images (n, C, H, W) with the net's guess beneath; wrong ones framed and crossed."""
+    tiles = ""
+    for i, image in enumerate(images):
+        right = labels[i] == guesses[i]
+        kind = ("right" if right else "wrong") + (" chosen" if i == chosen else "")
+        said = html.escape(str(classes[guesses[i]]))
+        alt = f"{html.escape(str(classes[labels[i]]))} read as {said}"
+        tiles += (
+            f"<figure class='{kind}'><img src='{png(image)}' alt='{alt}' title='{alt}'>"
+            f"<figcaption>{'' if right else '✗ '}{said}</figcaption></figure>"
+        )
+    return f"{_SHEET_STYLE}<div class='sheet'>{tiles}</div>"
+
+
+def pairs(
+    pos: np.ndarray, neg: np.ndarray, pos_label: np.ndarray | None, neg_label: np.ndarray | None, classes: Sequence[str]
+) -> str:
+    """Positives above negatives, (n, C, H, W) in [0, 1], each with the label that the net is shown beside it."""
+    lines = ""
+    for side, images, labels in (("pos", pos, pos_label), ("neg", neg, neg_label)):
+        tiles = ""
+        for i, image in enumerate(images):
+            shown = "" if labels is None else f"“{html.escape(str(classes[int(labels[i])]))}”"
+            tiles += f"<figure><img src='{png(255 * image)}' alt=''><figcaption>{shown}</figcaption></figure>"
+        lines += f"<div class='side {side}'><b>{'x⁺' if side == 'pos' else 'x⁻'}</b>{tiles}</div>"
+    return f"{_SHEET_STYLE}<div class='pairs'>{lines}</div>"
+
+
+def picture(image: np.ndarray, alt: str, width: int = 240) -> str:
+    """One image (C, H, W), large and with its pixels sharp."""
+    return (
+        f"<img src='{png(image)}' alt='{html.escape(alt)}' style='width:100%;max-width:{width}px;aspect-ratio:1;"
+        "image-rendering:pixelated;border-radius:.6rem;display:block'>"
+    )
+
+
+def fields(weights: np.ndarray) -> str:
+    """Receptive fields (n, H, W): blue pushes the unit up, vermilion down; each scaled by its own maximum."""
+    tiles = ""
+    up, down, paper = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (POSITIVE, NEGATIVE, "#FFFFFF"))
+    for i, field in enumerate(np.nan_to_num(weights.astype(float))):
+        depth = field / (np.abs(field).max() or 1.0)
+        colour = paper + np.abs(depth)[..., None] * (np.where(depth[..., None] > 0, up, down) - paper)
+        alt = f"incoming weights of unit {i + 1}"
+        tiles += f"<figure><img src='{png(colour.transpose(2, 0, 1))}' alt='{alt}'></figure>"
+    return f"{_SHEET_STYLE}<div class='sheet fields'>{tiles}</div>"
+
+
+def png(image: np.ndarray) -> str:
+    """(C, H, W) or (H, W), 0…255, as a data URI."""
+    pixels = np.clip(image, 0, 255).astype(np.uint8)
+    pixels = pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels[..., None]
+    pixels = pixels[..., 0] if pixels.shape[2] in (1, 2) else pixels[..., :3]
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "png")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+_SIDES = {"pos": ("positives x⁺", POSITIVE, "solid"), "neg": ("negatives x⁻", NEGATIVE, "dot")}
+_TABLE_STYLE = """<style>
+.goodness {overflow-x: auto}
+.goodness table {border-collapse: separate; border-spacing: 3px; width: 100%; min-width: 34rem; border: 0;
+  table-layout: fixed;
+  font-variant-numeric: tabular-nums}
+.goodness th, .goodness td {border: 0; padding: .45rem .1rem; text-align: center; border-radius: .35rem}
+.goodness th:first-child {width: 5.5rem}
+.goodness th[scope=row] {text-align: left; white-space: nowrap; font-weight: 400; padding-right: .6rem}
+.goodness th[scope=col] {font-size: 1.1rem}
+.goodness th.true {text-decoration: underline; text-underline-offset: .25rem; text-decoration-thickness: 3px}
+.goodness td {font-size: .85rem; background: color-mix(in srgb, #0072B2 calc(var(--depth) * .7), transparent)}
+.goodness td.win {font-weight: 700; outline: 2px solid currentColor; outline-offset: -2px}
+</style>"""
+_SHEET_STYLE = """<style>
+.sheet {display: grid; grid-template-columns: repeat(auto-fill, minmax(2.6rem, 1fr)); gap: .35rem}
+.sheet figure {margin: 0; text-align: center}
+.sheet img {width: 100%; aspect-ratio: 1; image-rendering: pixelated; border-radius: .3rem; display: block}
+.sheet figcaption {font-size: .78rem; line-height: 1.4}
+.sheet .wrong img {outline: 3px solid #D55E00}
+.sheet .wrong figcaption {font-weight: 700}
+.sheet .chosen img {outline: 3px solid #0072B2; outline-offset: 1px}
+.pairs .side {display: grid; grid-template-columns: 1.6rem repeat(4, 1fr); gap: .4rem; align-items: start;
+  padding: .25rem}
+.pairs figure {margin: 0; text-align: center}
+.pairs img {width: 100%; max-width: 4.5rem; image-rendering: pixelated; border-radius: .3rem}
+.pairs figcaption {font-weight: 700}
+.pairs .pos {border-left: 4px solid #0072B2; padding-left: .5rem}
+.pairs .neg {border-left: 4px dotted #D55E00; padding-left: .5rem; margin-top: .4rem}
+.sheet.fields {grid-template-columns: repeat(auto-fill, minmax(3.6rem, 1fr))}
+</style>"""
+
+
+def _figure(traces: list[dict], height: int, x: str, y: str, legend: bool = False) -> dict:
+    layout = {
+        "height": height,
+        "margin": {"l": 56, "r": 10, "t": 30 if legend else 8, "b": 40},
+        "xaxis": {"title": {"text": x, "standoff": 6}},
+        "yaxis": {"title": {"text": y, "standoff": 6}},
+        "showlegend": legend,
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        "hovermode": "x unified",
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "uirevision": "the reader's",  # constant: zoom and legend are the reader's, and survive new data
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _level(figure: dict, y: float, text: str = "") -> dict:
+    """A horizontal line across the whole chart."""
+    line = {"color": INK, "width": 1.2, "dash": "dash"}
+    figure["layout"].setdefault("shapes", []).append(
+        {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": y, "y1": y, "line": line, "layer": "below"}
+    )
+    if text:
+        figure["layout"].setdefault("annotations", []).append(
+            {"xref": "paper", "x": 1, "y": y, "xanchor": "right", "yanchor": "bottom", "text": text, "showarrow": False}
+        )
+    return figure
+
+
+def _tell(figure: dict, shown: int, of: int) -> dict:
+    """Says how many points are drawn when they are not all."""
+    if shown < of:
+        figure["layout"]["xaxis"]["title"]["text"] += f" (showing {shown:,} of {of:,} points)"
+    return figure
+
+
+def _clear(colour: str, opacity: float) -> str:
+    return f"rgba({int(colour[1:3], 16)},{int(colour[3:5], 16)},{int(colour[5:7], 16)},{opacity})"
+
+
+def _list(values) -> list[float | None]:
+    """Four digits are enough for a screen, and JSON has no NaN."""
+    return [None if v is None or not np.isfinite(v) else float(f"{v:.4g}") for v in values]

@@ -1,0 +1,5 @@
+"""Components-v2 of the dashboard: what Streamlit itself does not do (yet)."""
+
+from components.chart import live_chart, plotly_loader
+
+__all__ = ["live_chart", "plotly_loader"]

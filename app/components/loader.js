@@ -1,0 +1,40 @@
+
+
+// Sent once, beside Plotly: draws a figure in the page's own colours.
+const ON_DARK = { "#0072B2": "#56B4E9", "#000000": "#E7EDF3" }; // the same hue, readable on a dark page
+
+globalThis.drawLiveChart = (node, { figure, config }) => {
+  const css = getComputedStyle(node);
+  const colour = (name) => css.getPropertyValue(`--st-${name}`).trim();
+  let text = JSON.stringify(figure); // a copy too: Plotly writes into what it is given
+  if (rgb(colour("background-color")).reduce((sum, part) => sum + part) < 384) {
+    for (const [light, dark] of Object.entries(ON_DARK)) text = text.replaceAll(light, dark);
+  }
+  const { data, layout } = JSON.parse(text);
+  const [red, green, blue] = rgb(colour("text-color"));
+  const lines = `rgba(${red},${green},${blue},0.14)`;
+  const axis = { gridcolor: lines, zerolinecolor: lines, linecolor: lines };
+  layout.template = { layout: {
+    font: { color: colour("text-color"), family: colour("font") || "sans-serif", size: 12 },
+    xaxis: axis, yaxis: axis,
+    hoverlabel: { bgcolor: colour("secondary-background-color"), bordercolor: colour("border-color"), font: { color: colour("text-color") } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: colour("border-color"), activecolor: colour("text-color") },
+  } };
+  Plotly.react(node, data, layout, {
+    displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], ...config,
+  });
+  if (!node.fits) {
+    node.fits = new ResizeObserver(() => node.clientWidth && Plotly.Plots.resize(node));
+    node.fits.observe(node);
+  }
+};
+
+function rgb(colour) {
+  const context = document.createElement("canvas").getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  return [...context.getImageData(0, 0, 1, 1).data].slice(0, 3);
+}
+
+globalThis.dispatchEvent(new Event("plotly-ready"));
+export default function () {}

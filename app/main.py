@@ -1,0 +1,14 @@
+"""The dashboard's door: page config and navigation, nothing else."""
+
+import streamlit as st
+
+st.set_page_config(page_title="Forward-Forward Explorer", page_icon="🔦", layout="wide")
+st.navigation(
+    [
+        st.Page("views/start.py", title="Start", icon=":material/lightbulb:", default=True),
+        st.Page("views/train.py", title="Train", icon=":material/model_training:"),
+        st.Page("views/live.py", title="Live", icon=":material/monitoring:"),
+        st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
+    ],
+    position="top",
+).run()

@@ -1,0 +1,153 @@
+"""Start: a trained net reads a digit before your eyes. Stored arrays, no torch and no Plotly, so it paints at once."""
+
+import charts
+import feed
+import numpy as np
+import streamlit as st
+import widgets
+
+from ffcore import Refused, Run
+
+
+def guesses(snapshot: dict, votes: list[int]) -> np.ndarray:
+    """The net's answer to each sample, (n,): the label with most goodness over the voting layers, or the best score."""
+    if "goodness" in snapshot:
+        return snapshot["goodness"][:, :, votes].astype(float).sum(2).argmax(1)
+    return snapshot["scores"].argmax(1)
+
+
+def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int]) -> str:
+    """One sentence that explains a heat map, goodness (C, L)."""
+    favourites = goodness.argmax(0)
+    words = []
+    for layer, winner in enumerate(favourites):
+        second = np.sort(goodness[:, layer])[-2]
+        best = goodness[winner, layer]
+        words.append(f"layer {layer + 1} prefers **{classes[winner]}** ({best:.2f}, next {second:.2f})")
+    answer = int(goodness[:, votes].sum(1).argmax())
+    sentence = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
+    right = "and that is right" if answer == true else f"but it is a **{classes[true]}**"
+    return f"{sentence[0].upper()}{sentence[1:]}; so the net says **{classes[answer]}**, {right}."
+
+
+def show(run: Run) -> None:
+    """The digit, its heat map, the epoch slider and all samples."""
+    samples, epochs, classes = run.samples(), run.snapshots(), run.config["facts"]["classes"]
+    n, last = len(samples["labels"]), epochs[-1]
+    if st.session_state.get("follow", "epoch" not in st.query_params):
+        st.session_state.epoch = last
+    else:
+        st.session_state.setdefault("epoch", widgets.asked_number("epoch", 0, last, last))
+    st.session_state.setdefault("digit", widgets.asked_number("digit", 1, n, 1))
+    st.session_state.digit = min(st.session_state.digit, n)
+    epoch = min(epochs, key=lambda e: abs(e - st.session_state.epoch))
+    digit = st.session_state.digit - 1
+    snapshot, true = feed.snapshot(run, epoch), int(samples["labels"][digit])
+    depth = snapshot["goodness"].shape[2] if "goodness" in snapshot else 0
+    votes = list(run.config["model"].get("votes") or range(depth))
+    said = guesses(snapshot, votes)
+    right = int((said == samples["labels"]).sum())
+
+    left, main = st.columns([1, 2.6], gap="medium")
+    with left:
+        name = f"test image {digit + 1} of {n}, class {classes[true]}"
+        st.html(charts.picture(samples["images"][digit], name))
+        st.caption(f"Test image {digit + 1} of {n} · its class is **{classes[true]}**", text_alignment="center")
+        with st.container(horizontal=True, horizontal_alignment="center"):
+            st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n), shortcut="left")
+            st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), shortcut="right",
+                      type="primary")
+    with main:
+        if depth:
+            st.markdown("**How excited does each layer get when the image is shown with each label?**")
+            goodness = snapshot["goodness"][digit].astype(float)
+            rows = [f"Layer {i + 1}" for i in range(depth)]
+            st.html(charts.goodness_table(goodness, classes, true, rows, votes))
+            st.markdown(reading(goodness, true, classes, votes))
+        else:
+            st.markdown("**How strongly does the net vote for each class?**")
+            st.html(charts.goodness_table(snapshot["scores"][digit][:, None].astype(float), classes, true, ["Score"]))
+            st.markdown(f"This net has no goodness; its output says **{classes[said[digit]]}**.")
+        if len(epochs) > 1:
+            st.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
+    when = f"after epoch {epoch}" if epoch else "before training"
+    st.markdown(f"**{right} of {n} test images read right** {when}")
+    st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
+
+
+def turn(step: int, n: int) -> None:
+    st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
+    st.query_params["digit"] = str(st.session_state.digit)
+
+
+def moved(last: int) -> None:
+    st.session_state.follow = st.session_state.epoch == last
+    st.query_params["epoch"] = str(st.session_state.epoch)
+
+
+def banner(run: Run) -> None:
+    """The run that is training right now, in one line that moves."""
+    status = run.status()
+    if status["state"] != "running":
+        st.rerun()
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{widgets.badge('running')} **{run.title()}**", width="content")
+        done = min(1.0, status["step"] / max(1, status["steps"]))
+        st.progress(done, f"epoch {status['epoch']:.1f} of {status['epochs']}, {widgets.duration(status['eta'])} left")
+        if st.button("Watch it live", icon=":material/monitoring:"):
+            st.switch_page("views/live.py", query_params={"run": run.id})
+
+
+runs = widgets.all_runs()
+st.title("A net that learns without backpropagation")
+st.markdown(
+    "In **Forward-Forward** learning (Hinton, 2022) every layer trains itself: it should be excited, have high "
+    "*goodness*, when an image comes with its right label, and stay calm when the label is wrong. To read an image, "
+    "the net tries on every label and answers with the one that excites its layers most."
+)
+
+running = widgets.latest(runs, lambda r: r.state == "running")
+if running:
+    st.fragment(banner, run_every=1)(running)
+finished = [r for r in runs if r.state == "done"]
+default = next((r for r in [running, *finished, *runs] if r and r.snapshots() and r.samples()), None)
+if default is None:
+    widgets.empty("No net has been trained here yet. It takes a minute.", "Train the first one", "views/train.py")
+
+chosen = widgets.asked_run(runs, default)
+if not chosen.snapshots():
+    st.info(f"“{chosen.title()}” has nothing to show yet; here is “{default.title()}”.")
+    chosen = default
+result = chosen.status()["result"] or {}
+facts = chosen.config["facts"]
+told = f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right" if result.get(
+    "test_accuracy") else ""
+st.caption(f"On screen: {chosen.title()}{told}. {facts.get('provenance', '')}")
+try:
+    st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
+except Refused as error:
+    st.error(str(error))
+
+with st.container(horizontal=True):
+    if st.button("Watch it learn", type="primary", icon=":material/model_training:"):
+        st.switch_page("views/train.py")
+    if st.button("See all runs", icon=":material/table_rows:"):
+        st.switch_page("views/runs.py")
+
+widgets.explain(
+    """
+**The number in a cell** is a layer's *goodness*: the mean square of its units' activities while it looks at the image
+together with one candidate label. Nothing else decides; there is no output layer.
+
+**Each row** is one layer; darker blue means more goodness, compared within the row only. The star marks the label that
+excites this layer most, the underlined heading is the truth. The last row adds up the layers that vote, and its star is
+the net's answer.
+
+**Training** showed each layer two kinds of input: *positives* (image with its right label), whose goodness it raised,
+and *negatives* (the same image with a wrong label), whose goodness it lowered. Each layer changed only its own weights;
+no error travelled back. Pull the slider to epoch 0: before training, all labels excite the layers alike and the answer
+is a guess.
+
+The images are a fixed sample of the test set, which training never saw.
+"""
+)

@@ -1,0 +1,172 @@
+"""What pages share: words for numbers, state badges, the run picker, values from the address, settings → form."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+import streamlit as st
+
+from ffcore import Run, list_runs
+
+LIVE = ("queued", "running")  # a process stands behind it
+
+_BADGES = {
+    "queued": ("orange", "hourglass_empty"),
+    "running": ("blue", "play_circle"),
+    "paused": ("orange", "pause_circle"),
+    "stopped": ("gray", "stop_circle"),
+    "done": ("green", "check_circle"),
+    "failed": ("red", "error"),
+    "lost": ("red", "heart_broken"),
+    "damaged": ("red", "broken_image"),
+}
+
+
+def badge(state: str) -> str:
+    """A coloured badge with icon and word, as Markdown."""
+    colour, icon = _BADGES[state]
+    return f":{colour}-badge[:material/{icon}: {state}]"
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """0.9823 → `98.23%`"""
+    return "–" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def duration(seconds: float | None) -> str:
+    """83.2 → `1 min 23 s`"""
+    if seconds is None:
+        return "–"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def when(run: Run) -> str:
+    """The day and minute at which a run was made, in this machine's time."""
+    try:
+        return f"{datetime.fromisoformat(run.config['created']).astimezone():%d %b %H:%M}"
+    except (KeyError, ValueError):
+        return "at an unknown time"
+
+
+def explain(text: str) -> None:
+    """The page's own lesson, for a second-year student."""
+    with st.expander("What am I seeing?", icon=":material/school:"):
+        st.markdown(text)
+
+
+def empty(text: str, action: str, page: str) -> None:
+    """A page with nothing to show: why, and the one thing to do about it. Ends the script."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("small")
+        st.markdown(f"**{text}**", text_alignment="center")
+        if st.button(action, type="primary", icon=":material/arrow_forward:"):
+            st.switch_page(page)
+        st.space("small")
+    st.stop()
+
+
+def asked_number(key: str, low: int, high: int, default: int) -> int:
+    """`?key=` as a whole number from low to high; anything else gets a friendly word and the default."""
+    text = st.query_params.get(key)
+    if text is None:
+        return default
+    if text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high:
+        return int(text)
+    st.warning(f"The address asks for {key} {quote(text)}, but it runs from {low} to {high}. Showing {default}.")
+    st.query_params[key] = str(default)
+    return default
+
+
+def asked_run(runs: list[Run], default: Run) -> Run:
+    """The run that `?run=` names (an id, or the start of one). Never a path: an address must not open folders."""
+    text = st.query_params.get("run")
+    if text is None:
+        remembered = st.session_state.get("run")
+        return next((r for r in runs if r.id == remembered), default)
+    fits = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
+    if len(fits) == 1:
+        return fits[0]
+    st.warning(f"The address asks for run {quote(text)}, which is not here. Showing “{default.title()}” instead.")
+    return default
+
+
+def pick_run(runs: list[Run], default: Run) -> Run:
+    """A select box of runs that lives in the address as `?run=`, so that a reload or a sent link shows the same."""
+    chosen = asked_run(runs, default)
+    names = {r.id: f"{r.title()} · {when(r)}{' · bundled' if r.bundled else ''}" for r in runs}
+    st.session_state.picked_run = chosen.id
+    st.selectbox("Run", list(names), format_func=names.get, key="picked_run", on_change=_remember_run)
+    _put_run(chosen.id)
+    return chosen
+
+
+def _remember_run() -> None:
+    _put_run(st.session_state.picked_run)
+
+
+def _put_run(run_id: str) -> None:
+    st.session_state.run = run_id
+    if st.query_params.get("run") != run_id:
+        st.query_params["run"] = run_id
+
+
+def quote(text: str) -> str:
+    """A stranger's text, harmless inside Markdown."""
+    short = text if len(text) <= 40 else text[:39] + "…"
+    return "`" + "".join(c if c.isprintable() and c != "`" else "·" for c in short) + "`"
+
+
+def latest(runs: list[Run], fits: Callable[[Run], bool] = lambda run: True) -> Run | None:
+    """The newest run that fits: your own before bundled ones."""
+    fitting = [r for r in runs if not r.problem and fits(r)]
+    return next((r for r in fitting if not r.bundled), next(iter(fitting), None))
+
+
+def all_runs() -> list[Run]:
+    """Every readable run, newest first, your own before the bundled."""
+    return sorted((r for r in list_runs() if not r.problem), key=lambda r: r.bundled)
+
+
+def is_live(run: Run) -> bool:
+    """Does a process stand behind it, or will one?"""
+    return run.state in LIVE
+
+
+def settings_form(section: str, settings: Mapping[str, dict], values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """One widget per setting, as `describe` tells it; returns what differs from `values`, as {"section.name": value}.
+
+    Bounds are told as help and checked by the library, whose one line says what is wrong.
+    """
+    changed = {}
+    grid = st.grid("auto", min_column_width=230)
+    for name, about in settings.items():
+        kind, default = about["type"], values.get(name, about["default"])
+        hint = about["help"] + (f" ({about['bounds']})" if about["bounds"] else "")
+        with grid.cell():
+            value = _widget(kind, name.replace("_", " "), default, hint, f"{key}.{section}.{name}")
+        if value != default:
+            changed[f"{section}.{name}"] = value
+    return changed
+
+
+def _widget(kind: str, label: str, default: Any, hint: str, key: str) -> Any:
+    if kind == "bool":
+        return st.toggle(label, default, help=hint, key=key)
+    if kind.startswith("one of "):
+        options = kind.removeprefix("one of ").split(", ")
+        return st.selectbox(label, options, options.index(default), help=hint, key=key)
+    if kind == "int":
+        return st.number_input(label, value=int(default), step=1, help=hint, key=key)
+    shown = "" if default is None else default if isinstance(default, str) else json.dumps(default)
+    text = st.text_input(label, shown, help=hint, key=key, placeholder="automatic")
+    if text == "":
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

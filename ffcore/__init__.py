@@ -1,0 +1,31 @@
+"""Forward-Forward learning (Hinton 2022): models, negatives, runs. Names load what they need when first used."""
+
+import importlib
+import os
+
+# Before torch loads: idle OpenMP threads that spin make two trainings on few cores a hundred times slower.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "train": "jobs", "submit": "jobs", "resume": "jobs", "requeue": "jobs", "pause": "jobs", "stop": "jobs",
+    "position": "jobs", "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
+    "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
+    "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config",
+    "parse_grid": "config", "app": "serve",
+    "models": "catalogue", "negatives": "catalogue", "datasets": "catalogue", "presets": "catalogue",
+    "example": "catalogue", "doctor": "catalogue", "study": "study", "Refused": "errors", "Failed": "errors",
+}  # fmt: skip
+
+__all__ = ["__version__", *_WHERE]
+
+
+def __getattr__(name: str):
+    if name not in _WHERE:
+        raise AttributeError(f"module 'ffcore' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"ffcore.{_WHERE[name]}"), name)
+
+
+def __dir__():
+    return __all__

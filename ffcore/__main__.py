@@ -1,0 +1,5 @@
+"""`python -m ffcore`: the command line."""
+
+from ffcore.cli import main
+
+main()

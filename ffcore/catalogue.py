@@ -1,0 +1,139 @@
+"""What there is: models, strategies, datasets and presets with their settings, bounds and sources; and the machine's state."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+from ffcore import data, runs
+from ffcore.errors import Refused
+from ffcore.registry import Registry, describe
+
+
+def _items(registry: Registry, name: str | None, tell) -> list[dict[str, Any]]:
+    return [{"name": key, **tell(registry[key])} for key in ([name] if name else registry)]
+
+
+def models(name: str | None = None) -> list[dict[str, Any]]:
+    """Every model, or the one called `name`, as `ffcore models --json` tells it."""
+    from ffcore.models import MODELS
+
+    facts = ("is_local", "uses_negatives", "has_goodness", "can_generate", "readouts", "recommended")
+    return _items(MODELS, name, lambda cls: _told(cls, cls.Settings, facts))
+
+
+def negatives(name: str | None = None) -> list[dict[str, Any]]:
+    """Every negative strategy, or the one called `name`."""
+    from ffcore.negatives import STRATEGIES
+
+    return _items(STRATEGIES, name, lambda cls: _told(cls, cls, ("uses_labels", "embeds_label", "faithful")))
+
+
+def _told(cls, settings, facts: tuple[str, ...]) -> dict[str, Any]:
+    told = {fact: getattr(cls, fact) for fact in facts}
+    told = {k: dict(v) if hasattr(v, "items") else v for k, v in told.items()}
+    about = {"title": cls.title, "source": cls.source, "about": inspect.getdoc(cls)}
+    return {**about, **told, "settings": describe(settings)}
+
+
+def datasets(name: str | None = None, data_root: str | None = None) -> list[dict[str, Any]]:
+    """Every dataset, or the one called `name`; `present` says whether it can be used without a download."""
+    shared = describe(data.DataSettings)
+
+    def tell(entry) -> dict[str, Any]:
+        told = ("title", "source", "licence", "provenance", "classes", "shape", "sizes", "downloads")
+        return {
+            **{k: getattr(entry, k) for k in told},
+            "present": data.present(entry.name, data_root),
+            "settings": shared,
+        }
+
+    return _items(data.DATASETS, name, tell)
+
+
+def presets(name: str | None = None) -> list[dict[str, Any]]:
+    """Every preset, or the one called `name`, with the settings it stands for."""
+    from ffcore.presets import PRESETS
+
+    told = ("title", "why", "source", "good", "settings")
+    return _items(PRESETS, name, lambda p: {k: getattr(p, k) for k in told})
+
+
+def training_settings() -> dict[str, dict]:
+    """{key: {type, default, bounds, help}} of what `--set train.KEY=…` takes."""
+    from ffcore.config import TrainSettings
+
+    return describe(TrainSettings)
+
+
+def example(config: dict[str, Any], n: int = 4) -> dict[str, Any]:
+    """What a configuration's strategy makes of `n` training images: pos, neg (n, C, H, W) and their labels (n,).
+
+    A strategy that asks the net sees an untrained one.
+    """
+    import torch
+
+    from ffcore.models.base import generator
+    from ffcore.negatives import STRATEGIES
+    from ffcore.registry import build
+    from ffcore.training import build_model
+
+    if not config["negatives"]:
+        raise Refused(f"model '{config['model']['name']}' uses no negatives; there is nothing to show")
+    loaded = data.load(data.DataSettings(**config["data"]), config["data_root"])
+    settings = dict(config["negatives"])
+    strategy = build(STRATEGIES[settings.pop("name")], settings, "negatives")
+    x, y = loaded.train.x[:n].float() / 255, loaded.train.y[:n]
+    with torch.no_grad():
+        view = build_model({**config, "device": "cpu"}, loaded).view()
+        pair = strategy(x, y, view, generator(config["seed"], "negatives"))
+    label = {k: s.label.numpy() if s.label is not None else None for k, s in zip(("pos", "neg"), pair, strict=True)}
+    images = {k: s.image.numpy() for k, s in zip(("pos", "neg"), pair, strict=True)}
+    return {**images, "pos_label": label["pos"], "neg_label": label["neg"], "classes": loaded.classes}
+
+
+def doctor(root: str | None = None, data_root: str | None = None) -> list[dict[str, Any]]:
+    """Checks of this machine, [{name, ok, detail}]: versions, devices, data, write access."""
+    import importlib.metadata as metadata
+    import platform
+
+    checks = [{"name": "python", "ok": True, "detail": platform.python_version()}]
+    for package, needed in (("torch", True), ("torchvision", True), ("streamlit", False), ("plotly", False)):
+        try:
+            checks.append({"name": package, "ok": True, "detail": metadata.version(package)})
+        except metadata.PackageNotFoundError:
+            remedy = (
+                "pip install ffcore" if needed else "not installed; the dashboard needs it: pip install 'ffcore[app]'"
+            )
+            checks.append({"name": package, "ok": not needed, "detail": remedy})
+    import torch
+
+    from ffcore.config import pick_device, pick_precision
+    from ffcore.jobs import cores
+
+    device = pick_device("auto")
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    checks.append(
+        {
+            "name": "device",
+            "ok": True,
+            "detail": f"{device} ({name}), {cores()} cores, trains in {pick_precision('auto', device)}",
+        }
+    )
+    place = data.data_root(data_root)
+    for item in datasets(data_root=data_root):
+        where = "here" if item["present"] else f"not in {place}; downloaded when asked for by name"
+        checks.append({"name": f"data {item['name']}", "ok": True, "detail": where})
+    home = runs.runs_root(root)
+    checks.append({"name": "runs", **_writable(home)})
+    return checks
+
+
+def _writable(folder: Path) -> dict[str, Any]:
+    import os
+
+    there = next(p for p in (folder, *folder.parents) if p.exists())
+    ok = there.is_dir() and os.access(there, os.W_OK)
+    return {
+        "ok": ok,
+        "detail": f"{folder} can be written" if ok else f"{folder} cannot be written; choose another with --runs",
+    }

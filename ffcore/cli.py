@@ -1,0 +1,397 @@
+"""The command line: one short function per subcommand, each a public function of `ffcore`. Torch is loaded only to compute."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+import ffcore
+from ffcore.errors import Failed, Refused
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
+
+
+def several(*options):
+    """One decorator out of several options."""
+
+    def decorate(function):
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+runs_option = click.option("--runs", "root", metavar="DIR", help="where runs lie (else FFCORE_RUNS, else ./runs)")
+json_option = click.option("--json", "as_json", is_flag=True, help="print exactly one JSON object")
+data_root_option = click.option(
+    "--data-root", metavar="DIR", help="where public data lie (else FFCORE_DATA, else a cache)"
+)
+recipe = several(
+    click.option("--model", metavar="NAME", help="what to train; `ffcore models` lists them  [ff]"),
+    click.option(
+        "--negatives", metavar="NAME", help="negative strategy; `ffcore negatives` lists them  [the model's own]"
+    ),
+    click.option("--data", metavar="NAME|PATH", help="dataset, FILE.npz or FOLDER of class folders  [auto]"),
+    click.option("--preset", metavar="NAME", help="named bundle of settings; `ffcore presets` lists them"),
+    click.option("--epochs", type=int, help="passes over the training images; 0: the untrained net"),
+    click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", show_default=True),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting, e.g. model.widths=[500,500]"
+    ),
+    click.option("--tag", help="a word to find the run by"),
+    data_root_option,
+    runs_option,
+)
+one_run = several(
+    click.option("--seed", type=int, default=0, show_default=True, help="random seed"),
+    click.option("--run-dir", metavar="DIR", help="where to put this run"),
+    click.option("--no-test", is_flag=True, help="leave the test images untouched"),
+    json_option,
+)
+
+
+def asked(settings, no_test=False, **options) -> dict[str, Any]:
+    """The options as `ffcore.train` takes them."""
+    return {**options, "set": ffcore.parse_settings(list(settings)), "test": not no_test}
+
+
+def say(value: Any, as_json: bool, text: str) -> None:
+    """JSON to a script, text to a person."""
+    click.echo(json.dumps(value, default=str) if as_json else text)
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(ffcore.__version__, prog_name="ffcore")
+def cli():
+    """Forward-Forward learning: train it, watch every layer's goodness, compare it, take it apart."""
+
+
+@cli.command()
+@recipe
+@one_run
+def train(as_json, **options):
+    """Train a net in this process. Ctrl-C pauses it."""
+    with Display(as_json) as display:
+        run = ffcore.train(display, **asked(**options))
+    _tell(run, as_json)
+
+
+@cli.command()
+@recipe
+@one_run
+def submit(as_json, **options):
+    """Queue a run in a process of its own and return."""
+    run = ffcore.submit(**asked(**options))
+    told = {**ffcore.summary(run), "position": ffcore.position(run)}
+    say(told, as_json, f"{run.id} is queued; watch it with `ffcore runs show {run.id}` or `ffcore app`")
+
+
+@cli.command()
+@click.argument("run")
+@runs_option
+@json_option
+def resume(run, root, as_json):
+    """Go on with a paused, stopped, failed or lost run, in this process."""
+    with Display(as_json) as display:
+        run = ffcore.resume(run, display, root)
+    _tell(run, as_json)
+
+
+def _tell(run, as_json: bool) -> None:
+    told = ffcore.summary(run)
+    told["seconds"] = _process_seconds()
+    accuracies = [
+        f"{split} accuracy {told[f'{split}_accuracy']:.2%}"
+        for split in ("validation", "test")
+        if told[f"{split}_accuracy"] is not None
+    ]
+    text = f"{run.id} {told['state']} after {told['train_seconds']:.1f} s: {', '.join(accuracies) or 'no accuracy yet'}"
+    say(told, as_json, f"{text} ({told['readout']})\n{told['dir']}")
+
+
+def _process_seconds() -> float:
+    import psutil
+
+    return time.time() - psutil.Process().create_time()
+
+
+@cli.command()
+@click.argument("run")
+@runs_option
+@json_option
+def pause(run, root, as_json):
+    """Save a run's exact state and end its process, which frees its place."""
+    _asked(ffcore.pause(run, root), as_json)
+
+
+@cli.command()
+@click.argument("run")
+@runs_option
+@json_option
+def stop(run, root, as_json):
+    """End a run and keep its weights."""
+    _asked(ffcore.stop(run, root), as_json)
+
+
+def _asked(run, as_json: bool) -> None:
+    told = ffcore.summary(run)
+    state = told["state"]
+    text = (
+        f"{run.id} is {state}"
+        if state not in ("running", "queued")
+        else f"{run.id} has been asked, and is still {state}"
+    )
+    say(told, as_json, text)
+
+
+@cli.group(name="runs")
+def runs_group():
+    """List, show, delete, export and import runs."""
+
+
+@runs_group.command(name="list")
+@runs_option
+@json_option
+def list_(root, as_json):
+    """All runs, newest first, and the bundled checkpoints."""
+    rows = []
+    for run in ffcore.list_runs(root):
+        if run.problem:
+            rows.append(
+                {"run": run.id, "dir": str(run.dir), "state": "damaged", "reason": run.problem, "title": run.id}
+            )
+        else:
+            rows.append({**ffcore.summary(run), "title": run.title(), "bundled": run.bundled})
+    lines = [
+        f"{row['run']:<36} {row['state']:<8} {_percent(row.get('test_accuracy')):>8}  {row['title']}"
+        + (f"  ({row['reason']})" if row["state"] in ("damaged", "lost", "failed") else "")
+        for row in rows
+    ]
+    say({"runs": rows}, as_json, "\n".join(lines) or "no runs yet; start one with `ffcore train`")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
+
+
+@runs_group.command()
+@click.argument("run")
+@runs_option
+@json_option
+def show(run, root, as_json):
+    """One run: its state, figures and the command that repeats it."""
+    run = ffcore.find(run, root)
+    told = {**ffcore.summary(run), "command": run.command(), "config": run.config, "position": ffcore.position(run)}
+    lines = [run.title(), *(f"{k:<20} {v}" for k, v in told.items() if k not in ("config", "layers") and v is not None)]
+    say(told, as_json, "\n".join(lines))
+
+
+@runs_group.command()
+@click.argument("run")
+@runs_option
+@json_option
+def delete(run, root, as_json):
+    """Remove a run for good."""
+    run = ffcore.find(run, root, damaged=True)
+    ffcore.delete(run)
+    say({"run": run.id, "deleted": True}, as_json, f"{run.id} is deleted")
+
+
+@runs_group.command()
+@click.argument("run")
+@click.argument("file")
+@runs_option
+@json_option
+def export(run, file, root, as_json):
+    """Write a run to FILE.zip."""
+    run = ffcore.find(run, root)
+    ffcore.export(run, file)
+    say({"run": run.id, "file": str(Path(file).absolute())}, as_json, f"{run.id} is in {file}")
+
+
+@runs_group.command(name="import")
+@click.argument("file")
+@runs_option
+@json_option
+def import_(file, root, as_json):
+    """Take in a run from FILE.zip."""
+    run = ffcore.import_zip(file, root)
+    say({"run": run.id, "dir": str(run.dir)}, as_json, f"{run.id} is in {run.dir}")
+
+
+@cli.command()
+@click.argument("run")
+@click.option(
+    "--data", metavar="NAME|PATH", help="a dataset's test images, FILE.npz or FOLDER  [the run's own test images]"
+)
+@click.option("--readout", metavar="NAME", help="which read-out counts  [the model's first]")
+@data_root_option
+@runs_option
+@json_option
+def evaluate(run, data, readout, data_root, root, as_json):
+    """Accuracy of a run on labelled images."""
+    told = ffcore.evaluate(run, data, readout, root, data_root)
+    told["seconds"] = _process_seconds()
+    lines = [f"{told['run']} on {told['images']} images of {told['data']}:"]
+    lines += [f"  {name:<10} {right['test']:.2%}" for name, right in told["readouts"].items()]
+    lines += [f"  layer {row['layer']:<4} {row['accuracy']:.2%}" for row in told["layers"]]
+    say(told, as_json, "\n".join(lines))
+
+
+@cli.command()
+@click.option("--vary", multiple=True, required=True, metavar="KEY=a,b,c", help="values to compare; repeat for a grid")
+@click.option("--seeds", type=int, default=3, show_default=True, help="random seeds per combination")
+@recipe
+@json_option
+def study(vary, seeds, as_json, **options):
+    """Train a grid of settings over several random seeds and compare on the validation split."""
+    with Display(as_json) as display:
+        rows = ffcore.study(ffcore.parse_grid(vary), seeds, display, **asked(**options))
+    lines = []
+    for row in rows:
+        cell = " ".join(f"{k}={row[k]}" for k in ffcore.parse_grid(vary))
+        sd = "" if row["sd"] is None else f" ± {row['sd']:.2%}"
+        lines.append(
+            f"{cell:<40} {row['mean']:.2%}{sd} (n={row['n']})  {row['paired_difference']:+.2%}  {row['seconds']:.1f} s"
+        )
+    say({"rows": rows}, as_json, "\n".join(lines))
+
+
+def _lists(name: str, about: str):
+    """A command that tells what there is: `ffcore NAME [ONE]`."""
+
+    @cli.command(name=name, help=about, short_help=about)
+    @click.argument("one", required=False, metavar="[NAME]")
+    @json_option
+    def command(one, as_json):
+        items = getattr(ffcore, name)(one)
+        lines = []
+        for item in items:
+            lines.append(f"{item['name']:<16} {item['title']}" + ("" if item.get("good", True) else "  (known bad)"))
+            if one:
+                lines += [f"  {item[k]}" for k in ("about", "why", "source", "provenance") if item.get(k)]
+                for key, told in item["settings"].items():
+                    if not isinstance(told, dict) or "type" not in told:
+                        lines.append(f"  {key}={json.dumps(told)}")
+                        continue
+                    limits = f"{told['type']}{', ' + told['bounds'] if told['bounds'] else ''}"
+                    lines.append(f"  {key:<14} {told['help']}  [{json.dumps(told['default'])}; {limits}]")
+        say({"items": items}, as_json, "\n".join(lines))
+
+
+_lists("models", "Models, with their settings, bounds and sources.")
+_lists("negatives", "Negative strategies, with their settings, bounds and sources.")
+_lists("datasets", "Datasets, with their provenance and settings.")
+_lists("presets", "Presets: known-good, and known-bad with the reason why.")
+
+
+@cli.command()
+@data_root_option
+@runs_option
+@json_option
+def doctor(data_root, root, as_json):
+    """Versions, device, data found, write access."""
+    checks = ffcore.doctor(root, data_root)
+    lines = [f"{'ok ' if c['ok'] else 'NOT'} {c['name']:<22} {c['detail']}" for c in checks]
+    say({"checks": checks}, as_json, "\n".join(lines))
+    if not all(c["ok"] for c in checks):
+        raise Failed("something is missing; the lines marked NOT say what")
+
+
+@cli.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 shows it to the whole network")
+@runs_option
+@data_root_option
+def app(port, host, root, data_root):
+    """Open the dashboard."""
+    ffcore.app(port, host, root, data_root)
+
+
+class Display:
+    """Live progress on standard error: a table on a terminal, a line per epoch elsewhere."""
+
+    def __init__(self, quiet: bool):
+        self.live, self.quiet = None, quiet
+
+    def __enter__(self):
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self.live = Live(console=Console(stderr=True), refresh_per_second=4, transient=self.quiet)
+            self.live.__enter__()
+            self.validation, self.rows, self.head = {}, {}, ""
+        return self
+
+    def __exit__(self, *error):
+        if self.live:
+            self.live.__exit__(*error)
+
+    def __call__(self, run, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if not self.live:
+            if kind in ("epoch", "alarm"):
+                said = event.get("message") or f"epoch {event['epoch']}: validation {event['validation']}"
+                click.echo(f"{run.id} {event['seconds']:7.1f} s  {said}", err=True)
+            return
+        if kind == "epoch":
+            self.validation = event["validation"] or {}
+            for row in event["layers"]:
+                self.rows.setdefault(row["layer"], {}).update(row)
+        elif kind == "tick":
+            for row in event["layers"]:
+                self.rows.setdefault(row["layer"], {}).update(row)
+            self.head = (
+                f"epoch {event['epoch']:.2f}  {event['images_per_second']:,.0f} images/s  {event['eta']:.0f} s to go"
+            )
+        self.live.update(self._table(run))
+
+    def _table(self, run):
+        from rich.table import Table
+
+        accuracy = "  ".join(f"{name} {right:.2%}" for name, right in self.validation.items())
+        table = Table(title=f"{run.title()}\n{self.head}  validation: {accuracy or 'none yet'}", title_justify="left")
+        for column in ("layer", "goodness +", "goodness −", "d′", "validation accuracy", "dead"):
+            table.add_column(column, justify="right")
+        for layer, row in sorted(self.rows.items()):
+            pos, neg = row.get("pos"), row.get("neg")
+            table.add_row(
+                str(layer),
+                f"{pos[0]:.2f}" if pos else "",
+                f"{neg[0]:.2f}" if neg else "",
+                f"{row['dprime']:.2f}" if "dprime" in row else "",
+                _percent(row.get("validation_accuracy")),
+                _percent(row.get("dead")),
+            )
+        return table
+
+
+def main() -> None:
+    """Run the command line; every failure is one line on standard error and an exit status."""
+    try:
+        cli.main(standalone_mode=False)
+    except click.exceptions.Exit as done:
+        sys.exit(done.exit_code)
+    except click.ClickException as error:
+        said = " ".join(error.format_message().split())
+        where = error.ctx.command_path if getattr(error, "ctx", None) else "ffcore"
+        _end(f"{said.rstrip('.')}; `{where} --help` says what it takes", 2)
+    except Refused as error:
+        _end(str(error), 2)
+    except Failed as error:
+        _end(str(error), 1)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _end("interrupted; `ffcore resume latest` goes on from here", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+
+
+def _end(text: str, status: int) -> None:
+    print("error: " + " ".join(text.split()), file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,57 @@
+"""Goodness, normalisations and objectives of Forward-Forward: pure functions of tensors (Hinton 2022, §2)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EPSILON = 1e-4
+
+
+def mean_square(h: Tensor) -> Tensor:
+    """Goodness, (B, n) → (B,). The mean, so that a threshold means the same at every width."""
+    return h.pow(2).mean(1)
+
+
+def scale(squared_length: Tensor, inputs: int, norm: str) -> Tensor | float:
+    """Factor that normalises vectors of `inputs` entries with the given squared lengths (B, 1).
+
+    rms: mean square 1 (a layer must not read its predecessor's goodness off the length of its input; Hinton 2022, §2).
+    unit: length 1, which starves deep layers. none: 1.
+    """
+    if norm == "none":
+        return 1.0
+    length = squared_length.sqrt()
+    return 1 / (length / inputs**0.5 + EPSILON) if norm == "rms" else 1 / (length + EPSILON)
+
+
+def normalise(h: Tensor, norm: str) -> Tensor:
+    """(B, n) → (B, n) with mean square 1 (rms), length 1 (unit), or as it is (none)."""
+    if norm == "none":
+        return h
+    return h * scale(torch.linalg.vector_norm(h, dim=1, keepdim=True).square(), h.shape[1], norm)
+
+
+def gap(pos: Tensor, neg: Tensor, alpha: float) -> Tensor:
+    """softplus(-α(g⁺ - g⁻)), (B,) → (B,): a positive must beat its own negative (SymBa, Lee & Song 2023, arXiv 2303.08418)."""
+    return F.softplus(-alpha * (pos - neg))
+
+
+def threshold(pos: Tensor, neg: Tensor, alpha: float, theta: float) -> Tensor:
+    """½[softplus(α(θ - g⁺)) + softplus(α(g⁻ - θ))], (B,) → (B,): logistic loss with p(real) = σ(α(g - θ)) (Hinton 2022, §2).
+
+    With the mean as goodness, α = n and θ = 1 are Hinton's sum of squares against n units.
+    """
+    return (F.softplus(alpha * (theta - pos)) + F.softplus(alpha * (neg - theta))) / 2
+
+
+def separation(pos: Tensor, neg: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """(gap of the means, d′, overlap) of two sets of goodness, (B,) each → three numbers.
+
+    d′ = gap / root mean variance (Green & Swets 1966). overlap = shared area of the histograms (32 bins): 0 apart, 1 alike.
+    """
+    difference = pos.mean() - neg.mean()
+    spread = ((pos.var(correction=0) + neg.var(correction=0)) / 2).sqrt()
+    low, high = torch.minimum(pos.min(), neg.min()), torch.maximum(pos.max(), neg.max())
+    width = (high - low).clamp(min=1e-12) / 32
+    bins = [((g - low) / width).long().clamp(0, 31).bincount(minlength=32) / len(g) for g in (pos, neg)]
+    return difference, difference / spread.clamp(min=1e-12), torch.minimum(*bins).sum()

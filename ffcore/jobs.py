@@ -1,0 +1,130 @@
+"""Runs as processes: train one here, queue one, pause, resume, stop."""
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ffcore import data, runs, worker
+from ffcore.errors import Refused
+from ffcore.runs import Run
+from ffcore.worker import Progress, position
+
+if TYPE_CHECKING:
+    from ffcore.trained import Trained
+
+__all__ = ["pause", "position", "requeue", "resume", "stop", "submit", "train"]
+
+CORES_PER_RUN = 2
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def prepare(root: str | None = None, run_dir: str | None = None, **asked) -> Run:
+    """A new queued run from `configure`'s arguments, once its data are there. Raises Refused, and then creates nothing."""
+    from ffcore.config import configure
+
+    config = configure(**asked)
+    config["data"]["name"] = data.ensure(config["data"]["name"], config["data_root"])
+    if config["device"].startswith("cuda"):
+        import torch
+
+        config["slots"] = {"kind": "cuda", "count": torch.cuda.device_count()}
+    else:
+        config["slots"] = {"kind": config["device"], "count": max(1, cores() // CORES_PER_RUN)}
+    return runs.create(config, root, run_dir)
+
+
+def train(progress: Progress | None = None, root: str | None = None, run_dir: str | None = None, **asked) -> "Trained":
+    """Train in this process, waiting in no queue; returns the run with its net.
+
+    Takes what `configure` takes: model, negatives, data, preset, epochs, seed, device, test, tag, data_root, set.
+    Raises Refused (nothing created) or Failed (the run directory says the same). Ctrl-C pauses the run.
+    """
+    started = time.time()
+    return worker.work(prepare(root, run_dir, **asked), progress, started)
+
+
+def submit(root: str | None = None, run_dir: str | None = None, **asked) -> Run:
+    """Queue a run in a process of its own, which outlives this one; takes what `train` takes."""
+    run = prepare(root, run_dir, **asked)
+    start(run)
+    return run
+
+
+def start(run: Run) -> None:
+    """Start the worker process of a queued run."""
+    threads = str(max(1, cores() // run.config.get("slots", {}).get("count", 1)))
+    env = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONUNBUFFERED": "1"}
+    with (run.dir / "log.txt").open("ab") as log:
+        subprocess.Popen(
+            [sys.executable, "-m", "ffcore.worker", str(run.dir)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+            cwd=run.dir,
+            start_new_session=True,  # it survives the server's Ctrl-C and a closed terminal
+        )
+
+
+def check_resumable(run: Run) -> None:
+    """Raises Refused, with the reason, unless the run can go on."""
+    state = run.state
+    if run.bundled or state == "done":
+        raise Refused(f"run {run.id} is done; train a new one with more epochs")
+    if state in runs.LIVE:
+        raise Refused(f"run {run.id} is {state}; `ffcore pause {run.id}` or stop it first")
+    if state == "failed" and not (run.dir / "state.safetensors").exists() and run.status()["step"]:
+        raise Refused(f"run {run.id} failed and left no state: {run.status()['reason']}; start it again")
+
+
+def resume(run: Run | str, progress: Progress | None = None, root: str | None = None) -> "Trained":
+    """Go on with a paused, stopped, failed or lost run, in this process, from its last saved state."""
+    started = time.time()
+    run = runs.find(run, root) if isinstance(run, str) else run
+    check_resumable(run)
+    run.control("run")
+    return worker.work(run, progress, started)
+
+
+def requeue(run: Run) -> None:
+    """Go on with a paused, stopped, failed or lost run, queued, in a process of its own."""
+    check_resumable(run)
+    run.control("run")
+    run.write_status(state="queued", queued_at=time.time(), heartbeat=None, reason=None)
+    start(run)
+
+
+def ask(run: Run | str, want: str, root: str | None = None, wait: float = 10) -> Run:
+    """Ask a living run to pause or stop, and wait up to `wait` seconds until it has. Raises Refused if it does not live."""
+    run = runs.find(run, root) if isinstance(run, str) else run
+    state = run.state
+    if state == "paused" and want == "stop":
+        from ffcore.trained import Trained
+
+        with run.lock():
+            worker.save_weights(run, Trained(run.dir).model)
+            run.write_status(state="stopped", ended_at=time.time())
+        return run
+    if state not in runs.LIVE:
+        raise Refused(f"run {run.id} is {state}, not running; there is nothing to {want}")
+    run.control(want)
+    end = time.monotonic() + wait
+    while time.monotonic() < end and run.state in runs.LIVE:
+        time.sleep(0.05)
+    return run
+
+
+def pause(run: Run | str, root: str | None = None) -> Run:
+    """Save the exact state and end the process, which frees its slot and its GPU."""
+    return ask(run, "pause", root)
+
+
+def stop(run: Run | str, root: str | None = None) -> Run:
+    """End the run and keep its weights."""
+    return ask(run, "stop", root)

@@ -1,0 +1,58 @@
+"""How a net is shown a label: the only place where a label becomes input (Hinton 2022, §3.3).
+
+The C label inputs stand beside the image, so layer 1 computes `W·image + W_label[label]` and all C label hypotheses
+share one image product, exactly. `appended` adds them to the image; `overlay` blanks the image's first C pixels for
+them, as Hinton did. On MNIST those pixels are always empty and both are the same function.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Sample(NamedTuple):
+    """What a net is shown."""
+
+    image: Tensor  # (B, …) in [0, 1]
+    label: Tensor | None = None  # (B,) int · (B, C) soft · None = no label
+
+
+def neutral(batch: int, classes: int, device=None) -> Tensor:
+    """(B, C), every class at 1/C: 'no idea which' (Hinton's one-pass read-out shows this)."""
+    return torch.full((batch, classes), 1 / classes, device=device)
+
+
+def wrong(y: Tensor, classes: int, rng: torch.Generator) -> Tensor:
+    """(B,) labels, uniform over the C - 1 wrong ones."""
+    shift = torch.randint(1, classes, y.shape, generator=rng, device=y.device)
+    return (y + shift) % classes
+
+
+def room(pixels: Tensor, classes: int, how: str) -> Tensor:
+    """(B, D) → (B, D): the image as it stands beside a label; `overlay` blanks the first C pixels."""
+    if how == "appended":
+        return pixels
+    pixels = pixels.clone()
+    pixels[:, :classes] = 0
+    return pixels
+
+
+def drive(label: Tensor | None, table: Tensor, value: float) -> Tensor | float:
+    """What the label adds to layer 1, (B,) or (B, C) with table (C, n) → (B, n); `value` is the input that says yes."""
+    if label is None:
+        return 0.0
+    if label.is_floating_point():
+        return value * (label.to(table.dtype) @ table)
+    # F.embedding, not table[label]: the backward of indexing adds in random order on two threads
+    return F.embedding(label, table) * value
+
+
+def squared_norm(label: Tensor | None, value: float) -> Tensor | float:
+    """Squared length of the label's input, a number or (B, 1): all one-hot labels have the same, a neutral one 1/C of it."""
+    if label is None:
+        return 0.0
+    if label.is_floating_point():
+        return value**2 * label.pow(2).sum(1, keepdim=True)
+    return value**2

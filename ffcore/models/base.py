@@ -1,0 +1,106 @@
+"""What a model is: groups of parameters, and local losses that arrive one at a time."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ffcore.labels import Sample
+from ffcore.registry import Settings
+
+ACTIVATIONS = {
+    "relu": torch.relu,
+    "leaky_relu": torch.nn.functional.leaky_relu,
+    "gelu": torch.nn.functional.gelu,
+    "silu": torch.nn.functional.silu,
+}
+
+
+def generator(seed: int, purpose: str, device="cpu") -> torch.Generator:
+    """A generator of its own for every purpose, so that adding a layer or a strategy changes no other random draw."""
+    digest = hashlib.blake2b(f"{seed} {purpose}".encode(), digest_size=7).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest, "big"))
+
+
+class Term(NamedTuple):
+    """One local loss: `loss` may move the parameters of `group` and no others."""
+
+    group: int
+    loss: Tensor
+    stats: dict[str, Tensor] = {}  # noqa: RUF012  (pos, neg: goodness (B,), detached)
+
+
+class Model(nn.Module):
+    """A net with local losses.
+
+    Facts: `is_local` no loss reaches beyond its own group · `uses_negatives` · `has_goodness` · `can_generate` ·
+    `readouts` names of what `scores` returns, the default first · `recommended` dotted settings that suit it ·
+    `compiles` the method that torch.compile takes.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    source: ClassVar[str]
+    is_local: ClassVar[bool] = True
+    uses_negatives: ClassVar[bool] = True
+    has_goodness: ClassVar[bool] = True
+    can_generate: ClassVar[bool] = False
+    readouts: ClassVar[tuple[str, ...]] = ("goodness", "softmax")
+    recommended: ClassVar[Mapping[str, Any]] = {}
+    compiles: ClassVar[str]
+
+    class Settings(Settings):
+        pass
+
+    def __init__(self, settings, shape: Sequence[int], classes: int, seed: int = 0, mean=(0.0,), std=(1.0,)):
+        """A net for images of `shape` (C, H, W) in [0, 1]; `mean` and `std` per channel standardise them on the way in."""
+        super().__init__()
+        self.settings, self.shape, self.classes, self.seed = settings, tuple(shape), classes, seed
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
+        self.standardises = tuple(mean) != (0.0,) or tuple(std) != (1.0,)
+
+    def uniform(self, purpose: str, *size: int, fan_in: int) -> nn.Parameter:
+        """Initial weights U(±1/√fan_in), PyTorch's default for a linear layer."""
+        bound = fan_in**-0.5
+        return nn.Parameter(torch.empty(*size).uniform_(-bound, bound, generator=generator(self.seed, purpose)))
+
+    def pixels(self, image: Tensor) -> Tensor:
+        """(B, C, H, W) in [0, 1] → (B, D), standardised if the run says so."""
+        if self.standardises:
+            image = (image - self.mean) / self.std
+        return image.flatten(1)
+
+    def groups(self) -> list[list[nn.Parameter]]:
+        """What each local loss may move; the loop gives every group an optimiser of its own."""
+        raise NotImplementedError
+
+    def layer_groups(self) -> list[int]:
+        """The groups that a layer-by-layer schedule takes in turn; the others (read-out heads) are always on."""
+        return list(range(len(self.groups())))
+
+    def view(self) -> Any:
+        """What a strategy may ask during one step, and what the step has already computed."""
+        return None
+
+    def terms(self, x: Tensor, y: Tensor, pair, active: Iterable[int], view=None) -> Iterator[Term]:
+        """The local losses of the groups in `active`, one at a time; whoever asks steps each before asking for the next."""
+        raise NotImplementedError
+
+    def label_goodness(self, image: Tensor) -> Tensor:
+        """Goodness under every label, (B, C, H, W) → (B, classes, L)."""
+        raise NotImplementedError
+
+    def scores(self, image: Tensor, goodness: Tensor | None = None) -> dict[str, Tensor]:
+        """Read-out name → (B, classes), higher is likelier; `goodness` is label_goodness(image) where already known."""
+        raise NotImplementedError
+
+    def features(self, sample: Sample) -> list[Tensor]:
+        """Activity of every layer, [(B, n₁), …], before any normalisation."""
+        raise NotImplementedError
+
+    def incoming(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
+        """(weights (n, D), biases (n,)) of every layer, for inspection."""
+        raise NotImplementedError

@@ -1,0 +1,239 @@
+"""Forward-Forward (Hinton 2022, arXiv 2212.13345): every layer learns high goodness for real data, low for negatives."""
+
+import itertools
+from typing import Annotated, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from ffcore import goodness as formulas
+from ffcore import labels
+from ffcore.labels import Sample
+from ffcore.models import MODELS
+from ffcore.models.base import ACTIVATIONS, Model, Term
+
+
+class View:
+    """One step's window on the net: computes layer 1's image product once, for the strategy and for the training step."""
+
+    def __init__(self, model: "ForwardForward"):
+        self.model, self.classes = model, model.classes
+        self._grad = torch.is_grad_enabled()
+        self._known: dict[int, tuple[Tensor, ...]] = {}
+
+    def product(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer 1's product and squared length of the image, (B, n₁) and (B, 1)."""
+        if id(image) not in self._known:
+            with torch.set_grad_enabled(self._grad):  # a miner asks without gradient for what training then needs with
+                self._known[id(image)] = (*self.model.product(image), image)  # keeps the image, and so its id, alive
+        return self._known[id(image)][:2]
+
+    @torch.no_grad()
+    def label_goodness(self, image: Tensor, layers: int = 0) -> Tensor:
+        return self.model.label_goodness(image, layers, self)
+
+    @torch.no_grad()
+    def label_probs(self, image: Tensor) -> Tensor:
+        return self.model.head(self.model.votes_of(self.model.activities(self.neutral(image), self))).softmax(1)
+
+    def neutral(self, image: Tensor) -> Sample:
+        return Sample(image, labels.neutral(len(image), self.classes, image.device))
+
+
+@MODELS.register("ff")
+class ForwardForward(Model):
+    """Forward-Forward on a stack of fully connected layers; the six hooks are what its variants override."""
+
+    title = "Forward-Forward"
+    source = "Hinton 2022, arXiv 2212.13345"
+    recommended = {"negatives.name": "hard_label", "train.lr": 0.02}  # noqa: RUF012
+    compiles = "term"
+
+    class Settings(Model.Settings):
+        widths: tuple[Annotated[int, Field(ge=1, le=20_000)], ...] = Field(
+            (500, 500), min_length=1, max_length=64, description="units of each layer"
+        )
+        objective: Literal["gap", "threshold"] = Field(
+            "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
+        )
+        alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
+        theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
+        norm: Literal["rms", "unit", "none"] = Field(
+            "rms", description="how every layer normalises its input: mean square 1, length 1, or not"
+        )
+        activation: Literal["relu", "leaky_relu", "gelu", "silu"] = Field("relu", description="activity of a unit")
+        peer: float = Field(
+            0.0,
+            ge=0,
+            le=10,
+            description="peer normalisation: weight that pulls each unit's mean activity to its layer's",
+        )
+        label: Literal["appended", "overlay"] = Field(
+            "appended", description="label inputs beside the image, or in place of its first C pixels"
+        )
+        label_value: float = Field(1.0, gt=0, le=100, description="the input that says 'this class'")
+        votes: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(
+            (), description="layers that vote in the read-outs, counted from 0; empty = all"
+        )
+
+    def __init__(self, settings, shape, classes, seed=0, **standardise):
+        super().__init__(settings, shape, classes, seed, **standardise)
+        pixels = self.shape[0] * self.shape[1] * self.shape[2]
+        self.inputs = pixels + (classes if settings.label == "appended" else 0)
+        sizes = [pixels, *settings.widths]
+        fans = [self.inputs, *settings.widths]
+        self.weights = nn.ParameterList(
+            self.uniform(f"weight {i}", n, m, fan_in=fans[i]) for i, (m, n) in enumerate(itertools.pairwise(sizes))
+        )
+        self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=fans[i]) for i, n in enumerate(settings.widths))
+        self.label_weights = self.uniform("label", classes, sizes[1], fan_in=fans[0])
+        self.votes = [v for v in settings.votes if v < len(settings.widths)] or list(range(len(settings.widths)))
+        self.head = nn.Linear(sum(settings.widths[v] for v in self.votes), classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        if settings.peer:
+            for i, n in enumerate(settings.widths):
+                self.register_buffer(f"mean_activity_{i}", torch.zeros(n))
+
+    # The hooks.
+
+    def activity(self, layer: int, z: Tensor) -> Tensor:
+        """Activity of a layer's units from their drive, (B, n) → (B, n)."""
+        return ACTIVATIONS[self.settings.activation](z)
+
+    def goodness(self, layer: int, h: Tensor) -> Tensor:
+        """(B, n) → (B,)."""
+        return formulas.mean_square(h)
+
+    def logits(self, layer: int, g: Tensor) -> Tensor:
+        """What the objective sees of a layer's goodness, (B,) → (B,)."""
+        return g
+
+    def weight(self, layer: int, pos: Tensor, neg: Tensor) -> Tensor | float:
+        """How much each pair's loss counts, (B,) or a number; never a path for a gradient."""
+        return 1.0
+
+    def extra(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
+        """What a layer's loss holds besides the objective: peer normalisation, if it is on.
+
+        Peer normalisation (Hinton 2022, §4 and his code): λ · mean over units of (their mean activity - the layer's)²,
+        with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them.
+        """
+        if not self.settings.peer:
+            return 0.0
+        running = getattr(self, f"mean_activity_{layer}")
+        mean = 0.9 * running + 0.1 * (h.detach() + z - z.detach()).mean(0)
+        running.copy_(mean.detach())
+        return self.settings.peer * (mean - mean.mean()).square().mean()
+
+    # The rule, once for all variants.
+
+    def groups(self):
+        layers = [[w, b] for w, b in zip(self.weights, self.biases, strict=True)]
+        layers[0].append(self.label_weights)
+        return [*layers, list(self.head.parameters())]
+
+    def layer_groups(self):
+        return list(range(len(self.weights)))
+
+    def view(self):
+        return View(self)
+
+    def product(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Layer 1's image product (B, n₁) and the image's squared length (B, 1): all that its label hypotheses share."""
+        x = labels.room(self.pixels(image), self.classes, self.settings.label)
+        return F.linear(x, self.weights[0]).float(), torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
+
+    def first_drive(self, product: Tensor, squared: Tensor, label: Tensor | None) -> Tensor:
+        """Layer 1's drive under a label: W·norm([image, label]) + b = s·(W·image + W_label[label]) + b, (B, n₁)."""
+        s = self.scale(squared, label)
+        return s * (product + labels.drive(label, self.label_weights, self.settings.label_value)) + self.biases[0]
+
+    def scale(self, squared: Tensor, label: Tensor | None) -> Tensor | float:
+        total = squared + labels.squared_norm(label, self.settings.label_value)
+        return formulas.scale(total, self.inputs, self.settings.norm)
+
+    def drive(self, layer: int, h: Tensor) -> Tensor:
+        """Drive of a layer above the first from the activity below, (B, m) → (B, n)."""
+        return F.linear(formulas.normalise(h, self.settings.norm), self.weights[layer], self.biases[layer]).float()
+
+    def activities(self, sample: Sample, view: View | None = None) -> list[Tensor]:
+        """Activity of every layer, [(B, n₁), …]; the first may come from the step's view."""
+        h = self.activity(0, self.first_drive(*(view or self).product(sample.image), sample.label))
+        out = [h]
+        for layer in range(1, len(self.weights)):
+            h = self.activity(layer, self.drive(layer, h))
+            out.append(h)
+        return out
+
+    def terms(self, x, y, pair, active, view=None):
+        view = view or self.view()
+        active = set(active)
+        last = max((g for g in active if g < len(self.weights)), default=-1)
+        h = None
+        for layer in range(last + 1):
+            with torch.set_grad_enabled(layer in active):
+                # detach: no error crosses a layer
+                z = self.pair_drive(pair, view) if layer == 0 else self.drive(layer, h.detach())
+                h = self.activity(layer, z)
+                if layer in active:
+                    yield self.term(layer, z, h)
+        head = len(self.weights)
+        if head in active:
+            with torch.no_grad():
+                votes = self.votes_of(self.activities(view.neutral(x), view))
+            yield Term(head, F.cross_entropy(self.head(votes).float(), y))
+
+    def pair_drive(self, pair, view: View) -> Tensor:
+        """Layer 1's drive for positives, then negatives, stacked: (2B, n₁). A shared image is multiplied once."""
+        if pair.neg.image is pair.pos.image:
+            product, squared = view.product(pair.pos.image)
+            return torch.cat([self.first_drive(product, squared, s.label) for s in pair])
+        return torch.cat([self.first_drive(*view.product(s.image), s.label) for s in pair])
+
+    def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
+        """The local loss of one layer from its stacked drive and activity, (2B, n)."""
+        g = self.goodness(layer, h)
+        pos, neg = self.logits(layer, g).chunk(2)
+        if self.settings.objective == "gap":
+            loss = formulas.gap(pos, neg, self.settings.alpha)
+        else:
+            loss = formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
+        pos, neg = g.detach().chunk(2)
+        loss = (loss * self.weight(layer, pos, neg)).mean() + self.extra(layer, z, h)
+        return Term(layer, loss, {"pos": pos, "neg": neg})
+
+    # Read-outs.
+
+    def votes_of(self, activities: list[Tensor]) -> Tensor:
+        """What the softmax head reads: the voting layers' activities, each normalised to mean square 1, (B, Σn)."""
+        return torch.cat([formulas.normalise(activities[v], "rms") for v in self.votes], 1)
+
+    def label_goodness(self, image, layers=0, view=None):
+        depth = layers or len(self.weights)
+        product, squared = (view or self).product(image)
+        one_hot = torch.zeros(len(image), dtype=torch.long, device=image.device)
+        s = self.scale(squared, one_hot)  # every one-hot label has the same length, so one scale serves them all
+        base, table = s * product + self.biases[0], self.settings.label_value * self.label_weights
+        out = []
+        for c in range(self.classes):
+            h = self.activity(0, base + s * table[c])
+            out.append([self.goodness(0, h)])
+            for layer in range(1, min(depth, len(self.weights))):
+                h = self.activity(layer, self.drive(layer, h))
+                out[-1].append(self.goodness(layer, h))
+        return torch.stack([torch.stack(g, 1) for g in out], 1)
+
+    def scores(self, image, goodness=None):
+        goodness = self.label_goodness(image) if goodness is None else goodness
+        view = self.view()
+        head = self.head(self.votes_of(self.activities(view.neutral(image), view))).float()
+        return {"goodness": goodness[:, :, self.votes].sum(2), "softmax": head}
+
+    def features(self, sample):
+        return self.activities(sample)
+
+    def incoming(self):
+        return list(zip(self.weights, self.biases, strict=True))

@@ -1,0 +1,33 @@
+"""The same image under a wrong label that the net itself finds likely (Hinton 2022, §3.3, and his code)."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ffcore.labels import Sample
+from ffcore.negatives import STRATEGIES
+from ffcore.negatives.base import Pair, Strategy
+
+
+@STRATEGIES.register("hard_label")
+class HardLabel(Strategy):
+    """The same image under a wrong label sampled from the net's own belief, drawn anew for every batch."""
+
+    title = "Hard label"
+    source = "Hinton 2022, arXiv 2212.13345, §3.3 and the code published with it"
+
+    by: Literal["goodness", "softmax"] = Field(
+        "goodness", description="belief: goodness under each label, or the one-pass softmax head as in Hinton's code"
+    )
+    temperature: float = Field(
+        1 / 3, gt=0, le=100, description="p ∝ exp(belief / temperature): low = only the hardest, high = uniform"
+    )
+    layers: int = Field(
+        1, ge=0, le=64, description="by goodness: how many layers are asked, from the first on; 0 = all"
+    )
+
+    def __call__(self, x, y, view, rng):
+        belief = view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).log()
+        belief = belief.float().scatter(1, y[:, None], -torch.inf) / self.temperature
+        return Pair(Sample(x, y), Sample(x, torch.multinomial(belief.softmax(1), 1, generator=rng).squeeze(1)))

@@ -1,0 +1,43 @@
+"""Starts the dashboard, which is a Streamlit app beside this package."""
+
+import os
+import socket
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from ffcore.errors import Failed, Refused
+
+
+def app_folder() -> Path:
+    """Where the dashboard lies: inside a wheel, else beside the package."""
+    package = Path(__file__).absolute().parent
+    return wheel if (wheel := package / "_app").is_dir() else package.parent / "app"
+
+
+def app(port: int = 8501, host: str = "127.0.0.1", root: str | None = None, data_root: str | None = None) -> None:
+    """Serve the dashboard until Ctrl-C. Raises Refused for a busy port or a missing Streamlit."""
+    if find_spec("streamlit") is None or find_spec("plotly") is None:
+        raise Refused("the dashboard needs Streamlit and Plotly; pip install 'ffcore[app]'")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise Refused(
+            f"cannot serve on {host}:{port}: {error.strerror or error}; take another with --port {port + 1}"
+        ) from None
+    main = app_folder() / "main.py"
+    env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs
+    env |= {
+        key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value
+    }
+    command = [sys.executable, "-m", "streamlit", "run", str(main), f"--server.port={port}", f"--server.address={host}"]
+    try:
+        status = subprocess.run([*command, "--server.headless=true"], env=env).returncode
+    except KeyboardInterrupt:
+        return
+    if status:
+        raise Failed(f"the dashboard ended with status {status}; the lines above say why")

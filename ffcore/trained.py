@@ -1,0 +1,164 @@
+"""A run with its net: what a notebook works with."""
+
+from functools import cached_property
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ffcore import data, readout, runs
+from ffcore.data import Split
+from ffcore.errors import Refused
+from ffcore.labels import Sample
+from ffcore.models.base import Model
+from ffcore.training import build_model
+
+
+class Trained(runs.Run):
+    """A run directory and the net in it; images are given in [0, 1], or as uint8, in any of the usual shapes."""
+
+    @cached_property
+    def model(self) -> Model:
+        """The net with the run's weights, on the CPU. Raises Refused when there are none or they are damaged."""
+        facts = self.config["facts"]
+        for name, prefix in (("weights.safetensors", ""), ("state.safetensors", "model.")):
+            if not (self.dir / name).exists():
+                continue
+            try:
+                with safe_open(self.dir / name, "pt") as file:
+                    weights = {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+                model = build_model({**self.config, "device": "cpu"}, facts=facts)
+                model.load_state_dict(weights)
+            except (SafetensorError, RuntimeError, KeyError, OSError) as error:
+                reason = str(error).splitlines()[0]
+                raise Refused(
+                    f"{name} in {self.dir} is damaged or of another net: {reason}; train the run again"
+                ) from None
+            return model.eval()
+        raise Refused(f"run {self.id} has no weights yet (it is {self.state}); wait for its first epoch")
+
+    def images(self, x: Any) -> Tensor:
+        """(B, C, H, W) floats in [0, 1] from arrays or tensors shaped (B, C, H, W), (B, H, W), (B, D) or one image."""
+        c, h, w = self.config["facts"]["shape"]
+        x = torch.as_tensor(x)
+        if x.numel() == 0 or x.numel() % (c * h * w) or x.shape[-1] not in (w, c * h * w):
+            raise Refused(f"images of shape {tuple(x.shape)}: this net takes (B, {c}, {h}, {w}); reshape them")
+        x = x.reshape(-1, c, h, w)
+        x = x.float() / 255 if x.dtype == torch.uint8 else x.float()
+        if not (x.min() >= 0 and x.max() <= 1):
+            raise Refused(f"pixels from {x.min():g} to {x.max():g}: images lie in [0, 1]; divide by their maximum")
+        return x
+
+    @torch.no_grad()
+    def scores(self, x: Any) -> dict[str, Tensor]:
+        """Read-out name → (B, C); higher is likelier."""
+        return self.model.scores(self.images(x))
+
+    def predict(self, x: Any) -> Tensor:
+        """(B,) labels by the default read-out."""
+        return self.scores(x)[self.model.readouts[0]].argmax(1)
+
+    @torch.no_grad()
+    def features(self, x: Any, label: Any = None) -> list[Tensor]:
+        """Activity of every layer, [(B, n₁), …], under `label` (B,), or none."""
+        return self.model.features(Sample(self.images(x), None if label is None else torch.as_tensor(label)))
+
+    @torch.no_grad()
+    def goodness(self, x: Any, label: Any = None) -> Tensor:
+        """Goodness per layer, (B, L) under `label` (B,), or (B, C, L) under every label."""
+        if not self.model.has_goodness:
+            raise Refused(f"model '{self.model.name}' has no goodness; ask for scores or features")
+        g = self.model.label_goodness(self.images(x))
+        return g if label is None else g[torch.arange(len(g)), torch.as_tensor(label)]
+
+
+def load(ref: str = "latest", root: str | None = None) -> Trained:
+    """The run that `ref` names (a path, an id, "latest" or a bundled checkpoint), with its net."""
+    return Trained(runs.find(ref, root).dir)
+
+
+def evaluate(
+    run: runs.Run | str,
+    data_name: str | None = None,
+    readout_name: str | None = None,
+    root: str | None = None,
+    data_root: str | None = None,
+) -> dict[str, Any]:
+    """Accuracy of a finished run on its own test images, or on a dataset, .npz or folder: the object that `--json` prints.
+
+    Looking at the run's own test images is counted in its status.
+    """
+    trained = load(run, root) if isinstance(run, str) else Trained(run.dir)
+    model, config = trained.model, trained.config
+    facts = config["facts"]
+    if readout_name and readout_name not in model.readouts:
+        raise Refused(f"model '{model.name}' has no read-out '{readout_name}'; it has {', '.join(model.readouts)}")
+    own = data_name is None
+    name = config["data"]["name"] if own else data_name
+    test, classes = _test_set(name, config, data_root or config["data_root"], own)
+    if tuple(test.x.shape[1:]) != tuple(facts["shape"]):
+        raise Refused(
+            f"{name} has images of shape {tuple(test.x.shape[1:])}, the net takes {tuple(facts['shape'])}; "
+            f"choose data of that shape"
+        )
+    if len(classes) > len(facts["classes"]):
+        raise Refused(f"{name} has {len(classes)} classes, the net knows {len(facts['classes'])}; choose other data")
+    result = readout.evaluate(model, test.x, test.y, config["train"]["precision"])
+    status = trained.status()
+    if own and not trained.bundled:
+        trained.write_status(test_touches=status["test_touches"] + 1)
+    told = summary(trained, status)
+    for key, right in result.accuracy.items():
+        told["readouts"].setdefault(key, {"validation": None})["test"] = right
+    told["readout"] = readout_name or model.readouts[0]
+    told["validation_accuracy"] = told["readouts"][told["readout"]]["validation"]
+    told["test_accuracy"] = result.accuracy[told["readout"]]
+    return told | {
+        "data": name,
+        "images": result.images,
+        "layers": [
+            {**dict(zip(("layer", "validation_accuracy"), (i, None), strict=True)), **known, "accuracy": right}
+            for i, (right, known) in enumerate(
+                zip(result.layers, told["layers"] or [{} for _ in result.layers], strict=True)
+            )
+        ],
+        "confusion": result.confusion.tolist(),
+    }
+
+
+def _test_set(name: str, config: dict, root: str | None, own: bool) -> tuple[Split, tuple[str, ...]]:
+    if own or name in data.DATASETS or name == "auto":
+        settings = config["data"] if own else {"name": name}
+        loaded = data.load(data.DataSettings(**settings), root)
+        if own and loaded.hash != config["facts"]["data_hash"]:
+            raise Refused(f"{name} is no longer the data that run {config['id']} was trained on; name it with --data")
+        return loaded.test, loaded.classes
+    return data.read_own(name, config["data"]["size"])
+
+
+def summary(run: runs.Run, status: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `--json` prints of a run: accuracies are fractions or null, times are seconds."""
+    config, status = run.config, status or run.status()
+    result = status["result"] or {}
+    return {
+        "run": run.id,
+        "dir": str(run.dir),
+        "state": status["state"],
+        "model": config["model"]["name"],
+        "negatives": config["negatives"] and config["negatives"]["name"],
+        "data": config["data"]["name"],
+        "device": config["device"],
+        "seed": config["seed"],
+        "epochs": status["epoch"],
+        "steps": status["step"],
+        "train_seconds": status["train_seconds"],
+        "seconds": status["seconds"],
+        "validation_accuracy": None,
+        "test_accuracy": None,
+        "readout": None,
+        "readouts": {},
+        "layers": [],
+        "reason": status["reason"],
+        **result,
+    }

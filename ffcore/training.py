@@ -1,0 +1,296 @@
+"""The loop, a generator of events: to stop, stop iterating. Nothing is read back from the device between events."""
+
+import itertools
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ffcore import labels, readout
+from ffcore.config import TrainSettings
+from ffcore.data import Data
+from ffcore.errors import Failed
+from ffcore.goodness import separation
+from ffcore.labels import Sample
+from ffcore.models import MODELS
+from ffcore.models.base import Model, generator
+from ffcore.negatives import STRATEGIES
+from ffcore.registry import build
+
+TICK = 0.2  # seconds between live events, at least
+PROBE = 1_000  # images on which unit statistics are taken
+SAMPLES = 64
+FIELDS = 16
+BINS = 40
+
+
+def build_model(config: dict[str, Any], data: Data | None = None, facts: dict[str, Any] | None = None) -> Model:
+    """The untrained net of a configuration, for `data` or for what `facts` remember of it."""
+    seen = facts or {"shape": data.shape, "classes": data.classes, "mean": data.mean, "std": data.std}
+    settings = dict(config["model"])
+    cls = MODELS[settings.pop("name")]
+    standardise = {k: tuple(seen[k]) for k in ("mean", "std")} if config["data"]["standardise"] else {}
+    settings = build(cls.Settings, settings, "model")
+    return cls(settings, seen["shape"], len(seen["classes"]), config["seed"], **standardise).to(config["device"])
+
+
+def finite(model: Model) -> bool:
+    """Whether every weight is a number."""
+    return all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
+class Trainer:
+    """One run in memory: model, optimisers, generators, and where it stands. `events()` moves it on."""
+
+    def __init__(self, config: dict[str, Any], data: Data):
+        self.config, self.data, self.device = config, data, torch.device(config["device"])
+        self.train = TrainSettings(**config["train"])
+        self.model = build_model(config, data)
+        self.strategy = None
+        if config["negatives"]:
+            settings = dict(config["negatives"])
+            self.strategy = build(STRATEGIES[settings.pop("name")], settings, "negatives")
+        self.rng = generator(config["seed"], "negatives", self.device)
+        self.groups = self.model.groups()
+        self.in_turn = self.model.layer_groups()
+        self.steps_per_epoch = -(-len(data.train.y) // self.train.batch_size)
+        turns = max(1, len(self.in_turn)) if self.train.schedule == "greedy" else 1
+        self.epochs = self.train.epochs * turns
+        self.steps = self.epochs * self.steps_per_epoch
+        self.optimisers = [self._optimiser(group) for group in self.groups]
+        self.schedules = [self._schedule(i) for i in range(len(self.groups))]
+        self.step, self.seconds = 0, 0.0
+        if self.train.compile:
+            setattr(self.model, self.model.compiles, torch.compile(getattr(self.model, self.model.compiles)))
+
+    def _optimiser(self, group) -> torch.optim.Optimizer:
+        t, fused = self.train, self.device.type in ("cpu", "cuda")
+        if t.optimiser == "sgd":
+            return torch.optim.SGD(group, t.lr, momentum=t.momentum, weight_decay=t.weight_decay, fused=fused)
+        kind = torch.optim.AdamW if t.optimiser == "adamw" else torch.optim.Adam
+        return kind(group, t.lr, weight_decay=t.weight_decay, fused=fused)
+
+    def _schedule(self, group: int) -> torch.optim.lr_scheduler.LRScheduler:
+        optimiser, lr = self.optimisers[group], self.train.lr
+        if group not in self.in_turn:
+            steps = -(-self.steps // self.train.head_every)
+        else:
+            steps = self.steps if self.train.schedule == "together" else -(-self.steps // len(self.in_turn))
+        steps = max(1, steps)
+        if self.train.lr_schedule == "one_cycle":
+            return torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, cycle_momentum=False)
+        down = (lambda n: min(1.0, 2 * (1 - n / steps))) if self.train.lr_schedule == "linear" else (lambda n: 1.0)
+        return torch.optim.lr_scheduler.LambdaLR(optimiser, down)
+
+    def active(self, step: int) -> set[int]:
+        """The groups that learn in this step: the layers whose turn it is, and now and then the heads."""
+        layers = self.in_turn
+        if layers and self.train.schedule == "greedy":
+            layers = [layers[min(step // (self.train.epochs * self.steps_per_epoch), len(layers) - 1)]]
+        elif layers and self.train.schedule == "alternate":
+            layers = [layers[step % len(layers)]]
+        heads = set(range(len(self.groups))) - set(self.in_turn) if step % self.train.head_every == 0 else set()
+        return {*layers, *heads}
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches from the `first` on: images in [0, 1], labels. The order depends on seed and epoch alone."""
+        x, y = self.data.train
+        if self.steps_per_epoch == 1:  # the full batch, always in the same order
+            yield x.float().div_(255), y
+            return
+        order = torch.randperm(
+            len(y), generator=generator(self.config["seed"], f"batches {epoch}", self.device), device=self.device
+        )
+        for chosen in order.split(self.train.batch_size)[first:]:
+            yield x[chosen].float().div_(255), y[chosen]
+
+    def learn(self, x: Tensor, y: Tensor) -> list:
+        """One step: every active group takes its local loss, in turn. Returns the terms."""
+        done = []
+        with readout.autocast(self.train.precision, self.device):
+            view = self.model.view()
+            pair = self.strategy(x, y, view, self.rng) if self.strategy else None
+            for term in self.model.terms(x, y, pair, self.active(self.step), view):
+                optimiser = self.optimisers[term.group]
+                optimiser.zero_grad(set_to_none=True)
+                term.loss.backward()
+                optimiser.step()
+                self.schedules[term.group].step()
+                done.append(term)
+        self.step += 1
+        return done
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """start, tick …, epoch …: dicts as in events.jsonl; an epoch's snapshot comes under `arrays`.
+
+        Raises Failed when a loss or a weight is no longer a number.
+        """
+        clock, before = time.perf_counter(), self.seconds
+        begun = self.step
+
+        def event(kind: str, **more) -> dict[str, Any]:
+            self.seconds = before + time.perf_counter() - clock
+            return {"event": kind, "time": time.time(), "step": self.step, "seconds": self.seconds, **more}
+
+        yield event("start", epoch=self.step / self.steps_per_epoch, resumed=begun > 0)
+        if self.step == 0:
+            yield event("epoch", **self.epoch())
+        ticked, ticked_step = time.perf_counter(), self.step
+        while self.step < self.steps:
+            epoch, first = divmod(self.step, self.steps_per_epoch)
+            for x, y in self.batches(epoch, first):
+                terms = self.learn(x, y)
+                now = time.perf_counter()
+                if now - ticked >= TICK:
+                    speed = (self.step - ticked_step) / (now - ticked)
+                    yield event("tick", **self.tick(terms, speed))
+                    ticked, ticked_step = time.perf_counter(), self.step
+            yield event("epoch", **self.epoch())
+            for message in self.alarms():
+                yield event("alarm", message=message)
+
+    def tick(self, terms: list, steps_per_second: float) -> dict[str, Any]:
+        """What the last step saw: loss, and each layer's goodness of positives and negatives."""
+        loss = sum(term.loss.item() for term in terms)
+        if loss != loss or abs(loss) == float("inf"):
+            raise Failed(f"diverged at step {self.step}: a loss is {loss}; lower train.lr or model.alpha")
+        quantiles = torch.tensor([0.1, 0.5, 0.9], device=self.device)
+        layers = []
+        for term in terms:
+            if "pos" not in term.stats or not self.train.telemetry:
+                continue
+            pos, neg = (term.stats[k].float()[:100_000] for k in ("pos", "neg"))
+            told = [torch.cat([g.mean()[None], g.quantile(quantiles)]).tolist() for g in (pos, neg)]
+            gap, dprime, overlap = (v.item() for v in separation(pos, neg))
+            layers.append(
+                {
+                    "layer": term.group,
+                    "loss": term.loss.item(),
+                    "pos": told[0],
+                    "neg": told[1],
+                    "gap": gap,
+                    "dprime": dprime,
+                    "overlap": overlap,
+                }
+            )
+        return {
+            "epoch": self.step / self.steps_per_epoch,
+            "images_per_second": steps_per_second * len(self.data.train.y) / self.steps_per_epoch,
+            "eta": (self.steps - self.step) / steps_per_second,
+            "loss": loss,
+            "layers": layers,
+        }
+
+    def epoch(self) -> dict[str, Any]:
+        """Validation by every read-out, and the snapshot."""
+        if not finite(self.model):
+            raise Failed(f"diverged at step {self.step}: a weight is no longer a number; lower train.lr or model.alpha")
+        held_out = self.data.validation if len(self.data.validation.y) else None
+        x, y = held_out or tuple(part[:PROBE] for part in self.data.train)
+        self.checked = readout.evaluate(self.model, x, y, self.train.precision)
+        arrays, dead = self.snapshot(x, y, self.checked.goodness) if self.train.telemetry else ({}, [])
+        own = self.checked.layers if held_out else []
+        layers = [
+            {"layer": i, "validation_accuracy": right, "dead": share}
+            for i, (right, share) in enumerate(itertools.zip_longest(own, dead))
+        ]
+        return {
+            "epoch": self.step // self.steps_per_epoch,
+            "validation": self.checked.accuracy if held_out else None,
+            "layers": layers,
+            "arrays": arrays,
+        }
+
+    @torch.no_grad()
+    def snapshot(self, x: Tensor, y: Tensor, goodness: Tensor | None) -> tuple[dict[str, Any], list[float]]:
+        """Small arrays that describe the net now, and each layer's share of dead units (never on for true or wrong label)."""
+        model, out = self.model, {}
+        fixed = torch.Generator().manual_seed(0)
+        wrong = labels.wrong(y.cpu(), model.classes, fixed)
+        if goodness is not None:
+            rows = torch.arange(len(y))
+            pos, neg = goodness[rows, y.cpu()], goodness[rows, wrong]  # (N, L)
+            low = torch.minimum(pos.amin(0), neg.amin(0)).clamp(max=0)
+            width = (torch.maximum(pos.amax(0), neg.amax(0)) - low).clamp(min=1e-6) / BINS
+            out["edges"] = low[:, None] + width[:, None] * torch.arange(BINS + 1)
+            for name, g in (("pos", pos), ("neg", neg)):
+                bins = ((g - low) / width).long().clamp(0, BINS - 1)
+                out[name] = torch.stack([b.bincount(minlength=BINS) for b in bins.unbind(1)]).int()
+        shown = self.data.test.x[:SAMPLES].float().div(255)
+        few = x[:PROBE].float().div(255)
+        with readout.autocast(self.train.precision, self.device):
+            if goodness is not None:
+                out["goodness"] = model.label_goodness(shown).half()
+            else:
+                out["scores"] = model.scores(shown)[model.readouts[0]].half()
+            seen = [model.features(Sample(few, label[:PROBE].to(few.device))) for label in (y, wrong)]
+        dead = []
+        for i, ((weight, bias), true, false) in enumerate(zip(model.incoming(), *seen, strict=True)):
+            both = torch.cat([true, false]).float()
+            on = (both > 0).float().mean(0)
+            dead.append((on == 0).float().mean().item())
+            gradient = torch.zeros_like(bias) if weight.grad is None else weight.grad.norm(dim=1)
+            out |= {
+                f"mean_{i}": both.mean(0),
+                f"rate_{i}": on,
+                f"max_{i}": both.amax(0),
+                f"bias_{i}": bias,
+                f"weight_norm_{i}": weight.norm(dim=1),
+                f"gradient_norm_{i}": gradient,
+            }
+        first = model.incoming()[0][0]
+        some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
+        out["fields"] = first[some.to(first.device)].view(len(some), *model.shape).mean(1).half()
+        return {k: v.cpu().numpy() for k, v in out.items()}, dead
+
+    def alarms(self) -> Iterator[str]:
+        """What a teacher would point at after this epoch."""
+        checked = self.checked
+        if checked.goodness is None or self.step < self.steps_per_epoch:
+            return
+        chance = 1 / self.model.classes
+        for layer, right in enumerate(checked.layers):
+            if right < 1.5 * chance:
+                yield f"layer {layer}: positives ≈ negatives; its own vote is right for {right:.0%}, chance is {chance:.0%}"
+
+    def samples(self) -> dict[str, Any]:
+        """The 64 fixed test images whose goodness every snapshot holds."""
+        return {"images": self.data.test.x[:SAMPLES].cpu().numpy(), "labels": self.data.test.y[:SAMPLES].cpu().numpy()}
+
+    # Exact resume.
+
+    def state(self, **more) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """(tensors, metadata) for one safetensors file: weights, optimisers, schedules, generators, position."""
+        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
+        tensors["rng"] = self.rng.get_state()
+        plain = []
+        for i, (optimiser, schedule) in enumerate(zip(self.optimisers, self.schedules, strict=True)):
+            inner = optimiser.state_dict()
+            for index, values in inner["state"].items():
+                for key, value in values.items():
+                    if value is not None:
+                        tensors[f"optimiser.{i}.{index}.{key}"] = torch.as_tensor(value)
+            schedule = {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list | bool)}
+            plain.append({"groups": inner["param_groups"], "schedule": schedule})
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        position = {"step": self.step, "seconds": self.seconds, "plain": plain, **more}
+        return tensors, {"state": json.dumps(position)}
+
+    def restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, Any]:
+        """Take up where `state` was taken; returns what was saved beside it."""
+        position = json.loads(metadata["state"])
+        self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
+        self.rng.set_state(tensors["rng"])
+        for i, plain in enumerate(position["plain"]):
+            inner: dict[int, dict[str, Tensor]] = {}
+            for name, value in tensors.items():
+                if name.startswith(f"optimiser.{i}."):
+                    _, _, index, key = name.split(".", 3)
+                    inner.setdefault(int(index), {})[key] = value
+            self.optimisers[i].load_state_dict({"state": inner, "param_groups": plain["groups"]})
+            vars(self.schedules[i]).update(plain["schedule"])  # load_state_dict would want the functions, too
+        self.step, self.seconds = position["step"], position["seconds"]
+        return position

@@ -1,0 +1,356 @@
+"""The process that trains a run: holds its lock for life, writes what happens into its directory, leaves it resumable."""
+
+import ctypes
+import os
+import platform
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from ffcore import data, runs
+from ffcore.errors import Failed, Refused
+from ffcore.runs import Run
+
+if TYPE_CHECKING:
+    from ffcore.trained import Trained
+    from ffcore.training import Trainer
+
+SAVE_SHARE = 20  # a state is saved when the last save's cost is below one in so many of the time since
+SAVE_EVERY = 15  # seconds; within long epochs
+
+Progress = Callable[[Run, dict[str, Any]], None]
+
+
+def position(run: Run) -> int:
+    """Place in the queue: 1 is next; 0 if the run is not waiting."""
+    if run.state != "queued":
+        return 0
+    mine = run.status()["queued_at"] or 0
+    kind = run.config.get("slots", {}).get("kind")
+    waiting = [
+        other.status()
+        for other in runs.list_runs(run.dir.parent, bundled=False)
+        if other != run and other.config.get("slots", {}).get("kind") == kind
+    ]
+    return 1 + sum(s["state"] == "queued" and (s["queued_at"] or 0) < mine for s in waiting)
+
+
+@contextmanager
+def slot(run: Run) -> Iterator[int | None]:
+    """Hold one of the machine's places (one per GPU, or per two CPU cores), first come, first served.
+
+    Yields its number, or None if the run was asked to pause or stop while it waited. Torch is not loaded yet.
+    """
+    places = run.config.get("slots", {"kind": "cpu", "count": 1})
+    folder = run.dir.parent / ".slots"
+    folder.mkdir(exist_ok=True)
+    while run.want() == "run":
+        run.write_status(heartbeat=time.time(), pid=os.getpid())
+        for number in range(places["count"]) if position(run) == 1 else ():
+            lock = FileLock(folder / f"{places['kind']}-{number}.lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                continue
+            try:
+                yield number
+            finally:
+                lock.release()
+            return
+        time.sleep(0.25)
+    yield None
+
+
+def work_queued(run: Run) -> None:
+    """Wait for a place, then train: what the process behind `submit` does."""
+    with run.lock(), slot(run) as number:
+        if number is None:
+            state = "stopped" if run.want() == "stop" else "paused"
+            run.write_status(state=state, ended_at=time.time(), reason="before its turn came")
+            return
+        if run.config["device"] == "cuda":
+            run.write_config(device=f"cuda:{number}")
+        _work(run, None, time.time())
+
+
+def work(run: Run, progress: Progress | None, started: float) -> "Trained":
+    """Train a run in this process while holding its lock."""
+    with run.lock():
+        return _work(run, progress, started)
+
+
+def _work(run: Run, progress: Progress | None, started: float) -> "Trained":
+    from ffcore.trained import Trained
+
+    run.write_status(state="running", pid=os.getpid(), heartbeat=time.time(), started_at=started, reason=None)
+    try:
+        _train(run, progress, started)
+    except KeyboardInterrupt:
+        log(run, "interrupted")
+        if run.stored_status()["state"] == "running":
+            run.write_status(state="paused", reason="interrupted before its first saved state", ended_at=time.time())
+        raise
+    except (Failed, Refused) as error:
+        _fail(run, str(error))
+        raise
+    except MemoryError:
+        raise _fail(run, "out of memory; set train.batch_size or model.widths lower") from None
+    except Exception as error:
+        if "out of memory" in str(error).lower() or "can't allocate memory" in str(error):
+            batch = run.config["train"]["batch_size"] or 512
+            raise _fail(run, f"out of memory at train.batch_size={batch}; try {max(1, batch // 2)}") from None
+        log(run, traceback.format_exc())
+        raise _fail(
+            run,
+            f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}; "
+            f"{run.dir / 'log.txt'} has the details",
+        ) from error
+    return Trained(run.dir)
+
+
+def _fail(run: Run, reason: str) -> Failed:
+    """Record a failure, as far as the disk allows; the weights of the last saved state stay."""
+    for attempt in (
+        lambda: _keep_last_good(run),
+        lambda: log(run, reason),
+        lambda: run.append({"event": "end", "time": time.time(), "state": "failed", "reason": reason}),
+        lambda: run.write_status(state="failed", reason=reason, eta=None, ended_at=time.time()),
+    ):
+        try:
+            attempt()
+        except (Failed, Refused, OSError):
+            continue
+    return Failed(reason)
+
+
+def _keep_last_good(run: Run) -> None:
+    from ffcore.trained import Trained
+
+    if (run.dir / "state.safetensors").exists():
+        save_weights(run, Trained(run.dir).model)
+
+
+def save_weights(run: Run, model) -> None:
+    """weights.safetensors, as one file."""
+    from safetensors.torch import save_file
+
+    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    run.replace("weights.safetensors", lambda path: save_file(weights, path))
+
+
+def save_state(run: Run, trainer: "Trainer") -> None:
+    """Everything an exact resume needs, in one file that is there as a whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors, metadata = trainer.state(events=run.events_size(), status=run.stored_status())
+    run.replace("state.safetensors", lambda path: save_file(tensors, path, metadata))
+
+
+def restore_state(run: Run, trainer: "Trainer") -> None:
+    """Go back to the last saved state, events included."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(run.dir / "state.safetensors", "pt") as file:
+            saved = trainer.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise Failed(f"state.safetensors in {run.dir} is damaged ({reason}); start the run again") from None
+    run.truncate_events(saved["events"])
+
+
+def log(run: Run, text: str) -> None:
+    """One line for a human in log.txt."""
+    with (run.dir / "log.txt").open("a", encoding="utf-8") as file:
+        file.write(f"{time.strftime('%H:%M:%S')} {text.rstrip()}\n")
+
+
+def _train(run: Run, progress: Progress | None, started: float) -> None:
+    _settle_process(run)
+    from ffcore.training import Trainer
+
+    trainer = Trainer(*_facts(run))
+    saved = (run.dir / "state.safetensors").exists()
+    if saved:
+        restore_state(run, trainer)
+    else:
+        run.truncate_events(0)
+    log(
+        run,
+        f"{'resumed at step ' + str(trainer.step) if saved else 'started'}: {run.title()}, "
+        f"{run.config['device']}, {run.config['train']['precision']}",
+    )
+    run.write_status(steps=trainer.steps, epochs=trainer.epochs)
+    run.write_arrays("samples.npz", trainer.samples())
+    waited, cost, wrote = time.monotonic(), 0.0, 0.0
+    if not saved:
+        save_state(run, trainer)
+    events = trainer.events()
+    try:
+        for event in events:
+            arrays = event.pop("arrays", None)
+            if arrays:
+                event["snapshot"] = run.write_snapshot(event["epoch"], arrays)
+            run.append(event)
+            if progress:
+                progress(run, event)
+            now = time.monotonic()
+            due = SAVE_EVERY if event["event"] == "tick" else SAVE_SHARE * cost
+            if event["event"] in ("tick", "epoch") and now - waited > due:
+                save_state(run, trainer)
+                waited, cost = time.monotonic(), time.monotonic() - now
+            if now - wrote > 1 or event["event"] == "epoch":
+                told = {k: event[k] for k in ("eta", "images_per_second") if k in event}
+                run.write_status(
+                    heartbeat=time.time(),
+                    step=trainer.step,
+                    epoch=trainer.step // trainer.steps_per_epoch,
+                    train_seconds=trainer.seconds,
+                    seconds=time.time() - started,
+                    **told,
+                )
+                wrote = now
+            if event["event"] == "epoch" and event["epoch"]:
+                log(run, f"epoch {event['epoch']}: validation {event['validation']}")
+            if (want := run.want()) != "run":
+                return _leave(run, trainer, want)
+    except KeyboardInterrupt:
+        events.close()
+        _leave(run, trainer, "pause")
+        raise
+    _finish(run, trainer, started)
+
+
+def _leave(run: Run, trainer: "Trainer", want: str) -> None:
+    """Pause or stop: save first, then say so."""
+    state = {"pause": "paused", "stop": "stopped"}[want]
+    run.append({"event": "end", "time": time.time(), "state": state, "reason": None})
+    save_state(run, trainer)
+    if want == "stop":
+        save_weights(run, trainer.model)
+    run.write_status(
+        state=state,
+        step=trainer.step,
+        epoch=trainer.step // trainer.steps_per_epoch,
+        eta=None,
+        train_seconds=trainer.seconds,
+        ended_at=time.time(),
+        result=_result(run, trainer),
+    )
+    log(run, state)
+
+
+def _finish(run: Run, trainer: "Trainer", started: float) -> None:
+    from ffcore import readout
+
+    save_weights(run, trainer.model)
+    test, touched = None, run.stored_status()["test_touches"]
+    if run.config["test"]:
+        split = trainer.data.test
+        test = readout.evaluate(trainer.model, split.x, split.y, run.config["train"]["precision"])
+        run.write_arrays("evaluation.npz", test.arrays(split.y))
+        touched += 1
+    run.append({"event": "end", "time": time.time(), "state": "done", "reason": None})
+    run.write_status(
+        state="done", step=trainer.step, epoch=trainer.epochs, eta=None, train_seconds=trainer.seconds,
+        seconds=time.time() - started, ended_at=time.time(), heartbeat=time.time(), test_touches=touched,
+        result=_result(run, trainer, test),
+    )  # fmt: skip
+    (run.dir / "state.safetensors").unlink(missing_ok=True)
+    log(run, f"done: {run.stored_status()['result']['readouts']}")
+
+
+def _result(run: Run, trainer: "Trainer", test=None) -> dict[str, Any] | None:
+    """The accuracies that `--json` prints and the pages show."""
+    checked = getattr(trainer, "checked", None)
+    if checked is None:
+        return None
+    held_out = len(trainer.data.validation.y) > 0
+    names = trainer.model.readouts
+    readouts = {
+        name: {
+            "validation": checked.accuracy[name] if held_out else None,
+            "test": test.accuracy[name] if test else None,
+        }
+        for name in names
+    }
+    layers = [{"layer": i, "validation_accuracy": right} for i, right in enumerate(checked.layers if held_out else [])]
+    return {
+        "readout": names[0],
+        "validation_accuracy": readouts[names[0]]["validation"],
+        "test_accuracy": readouts[names[0]]["test"],
+        "readouts": readouts,
+        "layers": layers,
+    }
+
+
+def _facts(run: Run) -> tuple[dict[str, Any], data.Data]:
+    """Load the data and complete the configuration with what only now is known; the same data or none on a resume."""
+    import torch
+
+    from ffcore import __version__
+    from ffcore.config import TrainSettings, pick_precision, resolve
+
+    config = run.config
+    loaded = data.load(data.DataSettings(**config["data"]), config["data_root"], config["device"])
+    facts = config["facts"]
+    if facts and facts["data_hash"] != loaded.hash:
+        raise Failed(f"{loaded.name} has changed since the run began; start a new run on the new data")
+    train = resolve(TrainSettings(**config["train"]), len(loaded.train.y))
+    precision = pick_precision(train.precision, config["device"])
+    gpu = config["device"].startswith("cuda")
+    facts = facts or {
+        "data_hash": loaded.hash,
+        "data_title": loaded.title,
+        "provenance": loaded.provenance,
+        "shape": list(loaded.shape),
+        "classes": list(loaded.classes),
+        "mean": list(loaded.mean),
+        "std": list(loaded.std),
+        "sizes": {part: len(getattr(loaded, part).y) for part in ("train", "validation", "test")},
+        "versions": {"ffcore": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "device_name": torch.cuda.get_device_name(config["device"]) if gpu else platform.machine(),
+        "threads": torch.get_num_threads(),
+    }
+    run.write_config(facts=facts, train={**train.model_dump(mode="json"), "precision": precision})
+    return run.config, loaded
+
+
+def _settle_process(run: Run) -> None:
+    """Make this process quick and repeatable: as many threads as the run began with, and freed memory kept for reuse."""
+    import torch
+
+    if threads := run.config["facts"].get("threads"):
+        torch.set_num_threads(threads)
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(libc, "mallopt"):
+        # glibc hands every freed batch back to the system and faults it in again: up to half of a step's time
+        libc.mallopt(-1, 1 << 29)  # M_TRIM_THRESHOLD
+        libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD
+
+
+def main() -> None:
+    """`python -m ffcore.worker DIR`: the process behind a submitted run."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        work_queued(Run(Path(sys.argv[1])))
+    except (Failed, Refused) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

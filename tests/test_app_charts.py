@@ -1,0 +1,116 @@
+"""The dashboard's figures: what is drawn is what was measured, spikes survive, and thinning is told."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+APP = Path(__file__).parent.parent / "app"
+spec = importlib.util.spec_from_file_location("charts", APP / "charts.py")
+charts = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(charts)
+
+
+def tick(step: int, pos: float, neg: float | None) -> dict:
+    layer = {"layer": 0, "pos": [pos, pos - 1, pos, pos + 1], "neg": neg if neg is None else [neg, neg - 1, neg, neg + 1],
+             "gap": pos - (neg or 0), "dprime": 1.0}  # fmt: skip
+    return {"event": "tick", "step": step, "epoch": step / 100, "loss": 1.0, "layers": [layer]}
+
+
+def named(figure: dict, part: str) -> dict:
+    return next(t for t in figure["data"] if part in t.get("name", ""))
+
+
+def test_thinning_keeps_both_ends_every_spike_and_the_limit():
+    lines = np.zeros((2, 10_000))
+    lines[0, 4321], lines[1, 77] = 5, -3
+    keep = charts.thin(lines, 500)
+    assert len(keep) <= 500
+    assert {0, 77, 4321, 9999} <= set(keep.tolist())
+    assert (np.diff(keep) > 0).all()
+
+
+def test_short_lines_are_drawn_whole_and_say_nothing_of_thinning():
+    figure = charts.goodness([tick(i, i, 0.0) for i in range(30)], 0)
+    assert named(figure, "positives")["y"] == list(range(30))
+    assert "showing" not in figure["layout"]["xaxis"]["title"]["text"]
+
+
+def test_a_thinned_chart_says_how_many_points_it_shows():
+    figure = charts.goodness([tick(i, np.sin(i), 0.0) for i in range(5_000)], 0, limit=100)
+    shown = len(named(figure, "positives")["x"])
+    assert shown <= 100
+    assert f"showing {shown} of 5,000" in figure["layout"]["xaxis"]["title"]["text"]
+
+
+def test_positives_and_negatives_differ_in_more_than_colour():
+    figure = charts.goodness([tick(0, 2.0, 1.0), tick(1, 3.0, 1.0)], 0)
+    pos, neg = named(figure, "positives"), named(figure, "negatives")
+    assert pos["line"]["color"] != neg["line"]["color"]
+    assert pos["line"]["dash"] != neg["line"]["dash"]
+
+
+def test_theta_is_drawn_only_where_there_is_one():
+    ticks = [tick(0, 2.0, 1.0), tick(1, 3.0, 1.0)]
+    assert "shapes" not in charts.goodness(ticks, 0)["layout"]
+    layout = charts.goodness(ticks, 0, threshold=1.5)["layout"]
+    assert layout["shapes"][0]["y0"] == 1.5
+    assert layout["annotations"][0]["text"] == "θ = 1.5"
+
+
+def test_a_net_without_negatives_gets_one_curve():
+    figure = charts.goodness([tick(i, 2.0, None) for i in range(3)], 0)
+    assert [t["name"] for t in figure["data"] if "name" in t] == ["positives x⁺"]
+
+
+def test_histograms_are_shares_over_the_same_edges():
+    edges = np.linspace(0, 4, 5)
+    figure = charts.histogram(edges, np.array([0, 1, 3, 0]), np.array([8, 0, 0, 0]))
+    assert named(figure, "positives")["y"][:4] == [0, 0.25, 0.75, 0]
+    assert named(figure, "negatives")["y"][:4] == [1, 0, 0, 0]
+    assert figure["layout"]["xaxis"]["range"] == [0, 3]
+
+
+def test_confusions_colour_mistakes_only_and_count_everything():
+    figure = charts.confusion(np.array([[7, 2], [0, 9]]), ["cat", "dog"])
+    assert figure["data"][0]["z"] == [[None, 2], [0, None]]
+    assert [a["text"] for a in figure["layout"]["annotations"]] == ["<b>7</b>", "2", "<b>9</b>"]
+
+
+def test_the_goodness_table_stars_each_rows_winner_and_the_sum_of_the_voters():
+    goodness = np.array([[3.0, 0.0, 0.5], [1.0, 2.0, 9.0], [0.0, 1.9, 0.0]])  # (C, L)
+    table = charts.goodness_table(goodness, ["0", "1", "2"], 1, ["Layer 1", "Layer 2", "Layer 3"], votes=[0, 1])
+    rows = table.split("<tr>")[2:]
+    stars = [[("★" in cell) for cell in row.split("<td")[1:]].index(True) for row in rows]
+    assert stars == [0, 1, 1, 0]  # layers 1, 2, 3, and layers 1 + 2: 3.0 against 3.0 and 1.9
+    assert "Layer 1, Layer 2" in rows[3]
+
+
+def test_class_names_cannot_smuggle_markup():
+    nasty = "<script>alert(1)</script>"
+    table = charts.goodness_table(np.eye(2), [nasty, "b"], 0, ["Layer 1", "Layer 2"])
+    sheet = charts.contact_sheet(np.zeros((1, 1, 4, 4)), np.array([0]), np.array([0]), [nasty])
+    assert "<script" not in table + sheet
+
+
+def test_contact_sheet_marks_what_was_read_wrong():
+    sheet = charts.contact_sheet(np.zeros((2, 1, 4, 4)), np.array([0, 1]), np.array([0, 0]), ["a", "b"])
+    assert sheet.count("class='right'") == 1
+    assert sheet.count("✗ a") == 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_figures_are_valid_json_whatever_was_measured(value):
+    epochs = [{"epoch": 1, "validation": {"goodness": value}, "layers": [{"layer": 0, "validation_accuracy": value,
+               "dead": value}]}]  # fmt: skip
+    ticks = [tick(0, 2.0, 1.0), tick(1, float("nan"), 1.0)]
+    figures = [charts.accuracy(epochs), charts.dead_units(epochs), charts.goodness(ticks, 0), charts.loss(ticks),
+               charts.separation(ticks, "gap"), charts.goodness([], 0), charts.separation([], "gap")]  # fmt: skip
+    json.dumps(figures, allow_nan=False)
+
+
+def test_a_live_tick_stays_light():
+    ticks = [tick(i, np.sin(i / 7), np.cos(i / 9)) for i in range(20_000)]
+    assert len(json.dumps(charts.goodness(ticks, 0, limit=300))) < 20_000
