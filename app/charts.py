@@ -33,12 +33,23 @@ def thin(lines: np.ndarray, limit: int = POINTS) -> np.ndarray:
     return np.array(sorted(keep))
 
 
-def goodness(ticks: Sequence[dict], layer: int, threshold: float | None = None, limit: int = POINTS) -> dict:
+Rows = list[tuple[float, dict]]  # (epoch, what a tick says of one layer)
+
+
+def by_layer(ticks: Sequence[dict]) -> dict[int, Rows]:
+    """Tick events, layer by layer: under the greedy and alternate schedules a tick tells only of the layers that learn."""
+    layers: dict[int, Rows] = {}
+    for tick in ticks:
+        for row in tick["layers"]:
+            layers.setdefault(row["layer"], []).append((tick["epoch"], row))
+    return dict(sorted(layers.items()))
+
+
+def goodness(rows: Rows, threshold: float | None = None, limit: int = POINTS) -> dict:
     """One layer's goodness over training: mean of positives and of negatives, each in a band of its 10–90% quantiles.
 
-    `ticks` are the run's tick events; `threshold` draws θ.
+    `threshold` draws θ.
     """
-    rows = [(t["epoch"], t["layers"][layer]) for t in ticks if layer < len(t["layers"])]
     x = np.array([epoch for epoch, _ in rows], float)
     streams = {side: np.array([r[side] for _, r in rows if r[side]], float).reshape(-1, 4) for side in ("pos", "neg")}
     streams = {side: values for side, values in streams.items() if len(values) == len(x)}
@@ -47,12 +58,12 @@ def goodness(ticks: Sequence[dict], layer: int, threshold: float | None = None, 
     for side, values in streams.items():
         name, colour, dash = _SIDES[side]
         mean, low, _, high = values[keep].T
-        fill = {"x": _list(x[keep]), "mode": "lines", "line": {"width": 0}, "legendgroup": side, "showlegend": False}
+        fill = {"x": _pack(x[keep]), "mode": "lines", "line": {"width": 0}, "legendgroup": side, "showlegend": False}
         traces += [
-            {**fill, "y": _list(high), "hoverinfo": "skip"},
-            {**fill, "y": _list(low), "hoverinfo": "skip", "fill": "tonexty", "fillcolor": _clear(colour, 0.16)},
+            {**fill, "y": _pack(high), "hoverinfo": "skip"},
+            {**fill, "y": _pack(low), "hoverinfo": "skip", "fill": "tonexty", "fillcolor": _clear(colour, 0.16)},
             {
-                "x": _list(x[keep]), "y": _list(mean), "name": name, "legendgroup": side, "mode": "lines",
+                "x": _pack(x[keep]), "y": _pack(mean), "name": name, "legendgroup": side, "mode": "lines",
                 "line": {"color": colour, "width": 2.2, "dash": dash}, "hovertemplate": "%{y:.3g}",
             },
         ]
@@ -68,26 +79,26 @@ def loss(ticks: Sequence[dict], limit: int = POINTS) -> dict:
     x, y = (np.array([t[key] for t in ticks], float) for key in ("epoch", "loss"))
     keep = thin(y[None], limit)
     line = {"color": POSITIVE, "width": 2.2}
-    traces = [{"x": _list(x[keep]), "y": _list(y[keep]), "mode": "lines", "line": line, "hovertemplate": "%{y:.3g}"}]
+    traces = [{"x": _pack(x[keep]), "y": _pack(y[keep]), "mode": "lines", "line": line, "hovertemplate": "%{y:.3g}"}]
     return _tell(_figure(traces, 300, x="epoch", y="loss"), len(keep), len(x))
 
 
-def separation(ticks: Sequence[dict], key: str, limit: int = POINTS) -> dict:
+def separation(layers: dict[int, Rows], key: str, limit: int = POINTS) -> dict:
     """Every layer's `gap` (mean goodness of positives minus negatives) or `dprime` over training."""
-    ticks = [t for t in ticks if t["layers"]]
-    x = np.array([t["epoch"] for t in ticks], float)
-    values = np.array([[row[key] for row in t["layers"]] for t in ticks], float).reshape(len(x), -1).T
-    keep = thin(values, limit) if values.size else np.arange(0)
-    traces = [
-        {
-            "x": _list(x[keep]), "y": _list(line[keep]), "name": f"layer {i + 1}", "mode": "lines",
-            "line": {"color": LAYERS[i % 6], "dash": DASHES[i % 6], "width": 2}, "hovertemplate": "%{y:.3g}",
-        }
-        for i, line in enumerate(values)
-    ]
+    traces, shown, of = [], 0, 0
+    for i, rows in layers.items():
+        x, y = np.array([(epoch, row[key]) for epoch, row in rows], float).reshape(-1, 2).T
+        keep = thin(y[None], limit)
+        shown, of = max(shown, len(keep)), max(of, len(x))
+        traces.append(
+            {
+                "x": _pack(x[keep]), "y": _pack(y[keep]), "name": f"layer {i + 1}", "mode": "lines",
+                "line": {"color": LAYERS[i % 6], "dash": DASHES[i % 6], "width": 2}, "hovertemplate": "%{y:.3g}",
+            }
+        )
     title = {"gap": "gap g⁺ − g⁻", "dprime": "d′"}[key]
     figure = _figure(traces, 240, x="epoch", y=title, legend=True)
-    return _tell(_level(figure, 0), len(keep), len(x))
+    return _tell(_level(figure, 0), shown, of)
 
 
 def histogram(edges: np.ndarray, pos: np.ndarray, neg: np.ndarray) -> dict:
@@ -192,7 +203,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:
 
 
 def goodness_table(
-    goodness: np.ndarray, classes: Sequence[str], true: int, rows: Sequence[str], votes: Sequence[int] | None = None
+    goodness: np.ndarray, classes: Sequence[str], true: int | None, rows: Sequence[str],
+    votes: Sequence[int] | None = None,
 ) -> str:
     """Candidate labels × layers as an HTML heat map, goodness (C, L): winners starred, the true class underlined.
 
@@ -354,6 +366,11 @@ def _tell(figure: dict, shown: int, of: int) -> dict:
 
 def _clear(colour: str, opacity: float) -> str:
     return f"rgba({int(colour[1:3], 16)},{int(colour[3:5], 16)},{int(colour[5:7], 16)},{opacity})"
+
+
+def _pack(values) -> dict:
+    """A line as Plotly's own binary array of float32: half of what JSON numbers weigh, every second anew."""
+    return {"dtype": "f4", "bdata": base64.b64encode(np.asarray(values, "<f4").tobytes()).decode()}
 
 
 def _list(values) -> list[float | None]:

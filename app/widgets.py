@@ -23,6 +23,14 @@ _BADGES = {
 }
 
 
+@st.cache_resource(show_spinner=False)
+def settle_torch() -> None:
+    """The server computes with one thread: threads that spin would slow every training on this machine."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 def badge(state: str) -> str:
     """A coloured badge with icon and word, as Markdown."""
     colour, icon = _BADGES[state]

@@ -12,19 +12,26 @@ _WHERE = {
     "train": "jobs", "submit": "jobs", "resume": "jobs", "requeue": "jobs", "pause": "jobs", "stop": "jobs",
     "position": "jobs", "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
     "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
-    "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config",
-    "parse_grid": "config", "app": "serve",
-    "models": "catalogue", "negatives": "catalogue", "datasets": "catalogue", "presets": "catalogue",
-    "example": "catalogue", "doctor": "catalogue", "study": "study", "Refused": "errors", "Failed": "errors",
+    "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
+    "command": "rundir", "app": "serve",
+    "example": "catalogue", "doctor": "catalogue", "study": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip
 
 __all__ = ["__version__", *_WHERE]
 
 
+_MODULES = ("catalogue", "data", "runs")  # public as modules, too
+
+
 def __getattr__(name: str):
+    if name in _MODULES:
+        return importlib.import_module(f"ffcore.{name}")
     if name not in _WHERE:
         raise AttributeError(f"module 'ffcore' has no attribute '{name}'")
     return getattr(importlib.import_module(f"ffcore.{_WHERE[name]}"), name)
+
+
+__all__ = ["__version__", *_MODULES, *_WHERE]
 
 
 def __dir__():

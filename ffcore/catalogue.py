@@ -101,9 +101,7 @@ def doctor(root: str | None = None, data_root: str | None = None) -> list[dict[s
         try:
             checks.append({"name": package, "ok": True, "detail": metadata.version(package)})
         except metadata.PackageNotFoundError:
-            remedy = (
-                "pip install ffcore" if needed else "not installed; the dashboard needs it: pip install 'ffcore[app]'"
-            )
+            remedy = "pip install ffcore" if needed else "not installed; the dashboard needs it: pip install 'ffcore[app]'"
             checks.append({"name": package, "ok": not needed, "detail": remedy})
     import torch
 

@@ -27,21 +27,15 @@ def several(*options):
 
 runs_option = click.option("--runs", "root", metavar="DIR", help="where runs lie (else FFCORE_RUNS, else ./runs)")
 json_option = click.option("--json", "as_json", is_flag=True, help="print exactly one JSON object")
-data_root_option = click.option(
-    "--data-root", metavar="DIR", help="where public data lie (else FFCORE_DATA, else a cache)"
-)
+data_root_option = click.option("--data-root", metavar="DIR", help="where public data lie (else FFCORE_DATA, else a cache)")
 recipe = several(
     click.option("--model", metavar="NAME", help="what to train; `ffcore models` lists them  [ff]"),
-    click.option(
-        "--negatives", metavar="NAME", help="negative strategy; `ffcore negatives` lists them  [the model's own]"
-    ),
+    click.option("--negatives", metavar="NAME", help="negative strategy; `ffcore negatives` lists them  [the model's own]"),
     click.option("--data", metavar="NAME|PATH", help="dataset, FILE.npz or FOLDER of class folders  [auto]"),
     click.option("--preset", metavar="NAME", help="named bundle of settings; `ffcore presets` lists them"),
     click.option("--epochs", type=int, help="passes over the training images; 0: the untrained net"),
     click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", show_default=True),
-    click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting, e.g. model.widths=[500,500]"
-    ),
+    click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="any setting, e.g. model.widths=[500,500]"),
     click.option("--tag", help="a word to find the run by"),
     data_root_option,
     runs_option,
@@ -140,11 +134,7 @@ def stop(run, root, as_json):
 def _asked(run, as_json: bool) -> None:
     told = ffcore.summary(run)
     state = told["state"]
-    text = (
-        f"{run.id} is {state}"
-        if state not in ("running", "queued")
-        else f"{run.id} has been asked, and is still {state}"
-    )
+    text = f"{run.id} is {state}" if state not in ("running", "queued") else f"{run.id} has been asked, and is still {state}"
     say(told, as_json, text)
 
 
@@ -161,9 +151,7 @@ def list_(root, as_json):
     rows = []
     for run in ffcore.list_runs(root):
         if run.problem:
-            rows.append(
-                {"run": run.id, "dir": str(run.dir), "state": "damaged", "reason": run.problem, "title": run.id}
-            )
+            rows.append({"run": run.id, "dir": str(run.dir), "state": "damaged", "reason": run.problem, "title": run.id})
         else:
             rows.append({**ffcore.summary(run), "title": run.title(), "bundled": run.bundled})
     lines = [
@@ -225,9 +213,7 @@ def import_(file, root, as_json):
 
 @cli.command()
 @click.argument("run")
-@click.option(
-    "--data", metavar="NAME|PATH", help="a dataset's test images, FILE.npz or FOLDER  [the run's own test images]"
-)
+@click.option("--data", metavar="NAME|PATH", help="a dataset's test images, FILE.npz or FOLDER  [the run's own test images]")
 @click.option("--readout", metavar="NAME", help="which read-out counts  [the model's first]")
 @data_root_option
 @runs_option
@@ -268,7 +254,7 @@ def _lists(name: str, about: str):
     @click.argument("one", required=False, metavar="[NAME]")
     @json_option
     def command(one, as_json):
-        items = getattr(ffcore, name)(one)
+        items = getattr(ffcore.catalogue, name)(one)
         lines = []
         for item in items:
             lines.append(f"{item['name']:<16} {item['title']}" + ("" if item.get("good", True) else "  (known bad)"))
@@ -346,9 +332,7 @@ class Display:
         elif kind == "tick":
             for row in event["layers"]:
                 self.rows.setdefault(row["layer"], {}).update(row)
-            self.head = (
-                f"epoch {event['epoch']:.2f}  {event['images_per_second']:,.0f} images/s  {event['eta']:.0f} s to go"
-            )
+            self.head = f"epoch {event['epoch']:.2f}  {event['images_per_second']:,.0f} images/s  {event['eta']:.0f} s to go"
         self.live.update(self._table(run))
 
     def _table(self, run):
@@ -356,7 +340,7 @@ class Display:
 
         accuracy = "  ".join(f"{name} {right:.2%}" for name, right in self.validation.items())
         table = Table(title=f"{run.title()}\n{self.head}  validation: {accuracy or 'none yet'}", title_justify="left")
-        for column in ("layer", "goodness +", "goodness −", "d′", "validation accuracy", "dead"):
+        for column in ("layer", "goodness +", "goodness −", "pairs won", "validation accuracy", "dead"):
             table.add_column(column, justify="right")
         for layer, row in sorted(self.rows.items()):
             pos, neg = row.get("pos"), row.get("neg")
@@ -364,7 +348,7 @@ class Display:
                 str(layer),
                 f"{pos[0]:.2f}" if pos else "",
                 f"{neg[0]:.2f}" if neg else "",
-                f"{row['dprime']:.2f}" if "dprime" in row else "",
+                _percent(row.get("won")),
                 _percent(row.get("validation_accuracy")),
                 _percent(row.get("dead")),
             )

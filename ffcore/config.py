@@ -29,15 +29,11 @@ class TrainSettings(Settings):
         le=100_000,
         description="passes over the training images (greedy: per layer); null: 12, more on small sets",
     )
-    batch_size: int | None = Field(
-        None, ge=1, le=1_000_000, description="images per step; null: 512, less on small sets"
-    )
+    batch_size: int | None = Field(None, ge=1, le=1_000_000, description="images per step; null: 512, less on small sets")
     optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="one optimiser per local loss")
     lr: float = Field(0.01, gt=0, le=10, description="learning rate (the peak of the schedule)")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd only)")
-    weight_decay: float = Field(
-        0.1, ge=0, le=10, description="weight decay (adamw: decoupled, times the learning rate)"
-    )
+    weight_decay: float = Field(0.1, ge=0, le=10, description="weight decay (adamw: decoupled, times the learning rate)")
     lr_schedule: Literal["one_cycle", "linear", "constant"] = Field(
         "one_cycle", description="one_cycle: up, then down to 0; linear: constant for one half, then down to 0"
     )
@@ -53,9 +49,7 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto", description="bf16: matrix products in bfloat16; auto: where the processor or GPU is good at it"
     )
-    compile: bool = Field(
-        False, description="torch.compile the layers' losses: a minute at the start, faster steps after"
-    )
+    compile: bool = Field(False, description="torch.compile the layers' losses: a minute at the start, faster steps after")
     telemetry: bool = Field(True, description="live goodness and a snapshot per epoch, for the dashboard")
 
 
@@ -113,8 +107,7 @@ def configure(
         if not kind.faithful and not (chosen and chosen.settings.get("negatives.name") == strategy):
             honest = [s for s in STRATEGIES if STRATEGIES[s].faithful]
             raise Refused(
-                f"negatives '{strategy}' are flawed on purpose and only a preset may use them; "
-                f"{suggest(strategy, honest)}"
+                f"negatives '{strategy}' are flawed on purpose and only a preset may use them; {suggest(strategy, honest)}"
             )
         negatives_out = {"name": strategy, **build(kind, parts["negatives"], "negatives").model_dump(mode="json")}
     else:
@@ -123,12 +116,9 @@ def configure(
             raise Refused(f"{asked[0]}={given[asked[0]]}: model '{name}' uses no negatives; leave it out")
         negatives_out = None
     settings = build(cls.Settings, parts["model"], "model")
-    votes = [v for v in getattr(settings, "votes", ()) if v >= len(settings.widths)]
-    if votes:
-        raise Refused(
-            f"model.votes={list(settings.votes)}: there is no layer {votes[0]}; "
-            f"the last of {len(settings.widths)} is {len(settings.widths) - 1}"
-        )
+    too_deep = [v for v in getattr(settings, "votes", ()) if v > len(settings.widths)]
+    if too_deep:
+        raise Refused(f"model.votes={list(settings.votes)}: there is no layer {too_deep[0]}; it has {len(settings.widths)}")
     data_settings = build(DataSettings, parts["data"], "data")
     if data_settings.name == "auto":
         data_settings = data_settings.model_copy(update={"name": ensure("auto", data_root)})
@@ -163,9 +153,7 @@ def pick_device(name: str) -> str:
     kind, _, index = name.partition(":")
     if kind not in there:
         raise Refused(f"no device named '{name}'; known: auto, {', '.join(there)}")
-    if not there[kind] or (
-        index and (kind != "cuda" or not index.isdigit() or int(index) >= torch.cuda.device_count())
-    ):
+    if not there[kind] or (index and (kind != "cuda" or not index.isdigit() or int(index) >= torch.cuda.device_count())):
         raise Refused(
             f"device '{name}' is not on this machine; leave --device out, or take "
             f"{', '.join(k for k, ok in there.items() if ok)}"
@@ -220,9 +208,5 @@ def known_sizes(data: Mapping[str, Any]) -> int | None:
     if data["name"] not in DATASETS:
         return None
     sizes = DATASETS[data["name"]].sizes
-    total = (
-        sizes["train"]
-        + sizes["validation"]
-        - (sizes["validation"] if data["validation"] is None else data["validation"])
-    )
+    total = sizes["train"] + sizes["validation"] - (sizes["validation"] if data["validation"] is None else data["validation"])
     return min(total, data["train"] or total)

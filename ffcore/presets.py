@@ -47,7 +47,7 @@ PRESETS.register("hinton")(
             "model.alpha": 1000,
             "model.theta": 1,
             "model.peer": 0.03,
-            "model.votes": [1, 2],
+            "model.votes": [2, 3],
             "negatives.name": "hard_label",
             "negatives.by": "softmax",
             "negatives.temperature": 1,

@@ -146,8 +146,6 @@ class Run:
         """
         try:
             with (self.dir / "events.jsonl").open("rb") as file:
-                if offset > file.seek(0, os.SEEK_END):
-                    return [], 0
                 file.seek(max(0, offset - 1))
                 if offset and file.read(1) != b"\n":
                     return [], 0
@@ -216,14 +214,7 @@ class Run:
         config = self.config
         if not config:
             raise Refused(f"{self.dir} is damaged ({self.problem}); choose another run")
-        words = ["ffcore", "train", "--model", config["model"]["name"]]
-        words += ["--negatives", config["negatives"]["name"]] if config.get("negatives") else []
-        words += ["--data", config["data"]["name"]]
-        words += ["--preset", config["preset"]] if config.get("preset") else []
-        words += ["--seed", str(config.get("seed", 0))]
-        for key, value in config.get("given", {}).items():
-            words += ["--set", f"{key}={_setting(value)}"]
-        return shlex.join(words + ([] if config.get("test", True) else ["--no-test"]))
+        return command(config)
 
     # The writer's side: only the process that holds the lock calls what follows.
 
@@ -282,9 +273,7 @@ class Run:
         path = self.dir / "events.jsonl"
         size = path.stat().st_size if path.exists() else 0
         if size < offset:
-            raise Refused(
-                f"events.jsonl in {self.dir} has {size} bytes, its saved state knows of {offset}; start a new run"
-            )
+            raise Refused(f"events.jsonl in {self.dir} has {size} bytes, its saved state knows of {offset}; start a new run")
         if size:
             with files.writing("events.jsonl", self.dir):
                 os.truncate(path, offset)
@@ -315,6 +304,18 @@ class Run:
         Raises Failed on a full disk, and leaves the old file as it was. `durable`: wait until the disk has it.
         """
         files.replace(self.dir, name, content, durable)
+
+
+def command(config: dict) -> str:
+    """The `ffcore train …` line that repeats a configuration: its named choices, then the settings that were given."""
+    words = ["ffcore", "train", "--model", config["model"]["name"]]
+    words += ["--negatives", config["negatives"]["name"]] if config.get("negatives") else []
+    words += ["--data", config["data"]["name"]]
+    words += ["--preset", config["preset"]] if config.get("preset") else []
+    words += ["--seed", str(config.get("seed", 0))]
+    for key, value in config.get("given", {}).items():
+        words += ["--set", f"{key}={_setting(value)}"]
+    return shlex.join(words + ([] if config.get("test", True) else ["--no-test"]))
 
 
 def _setting(value: object) -> str:

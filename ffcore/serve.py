@@ -31,9 +31,7 @@ def app(port: int = 8501, host: str = "127.0.0.1", root: str | None = None, data
         ) from None
     main = app_folder() / "main.py"
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs
-    env |= {
-        key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value
-    }
+    env |= {key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value}
     command = [sys.executable, "-m", "streamlit", "run", str(main), f"--server.port={port}", f"--server.address={host}"]
     try:
         status = subprocess.run([*command, "--server.headless=true"], env=env).returncode

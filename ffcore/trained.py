@@ -32,9 +32,7 @@ class Trained(runs.Run):
                 model.load_state_dict(weights)
             except (SafetensorError, RuntimeError, KeyError, OSError) as error:
                 reason = str(error).splitlines()[0]
-                raise Refused(
-                    f"{name} in {self.dir} is damaged or of another net: {reason}; train the run again"
-                ) from None
+                raise Refused(f"{name} in {self.dir} is damaged or of another net: {reason}; train the run again") from None
             return model.eval()
         raise Refused(f"run {self.id} has no weights yet (it is {self.state}); wait for its first epoch")
 
@@ -111,6 +109,7 @@ def evaluate(
     told = summary(trained, status)
     for key, right in result.accuracy.items():
         told["readouts"].setdefault(key, {"validation": None})["test"] = right
+    known = {row["layer"]: row["validation_accuracy"] for row in told["layers"]}
     told["readout"] = readout_name or model.readouts[0]
     told["validation_accuracy"] = told["readouts"][told["readout"]]["validation"]
     told["test_accuracy"] = result.accuracy[told["readout"]]
@@ -118,10 +117,7 @@ def evaluate(
         "data": name,
         "images": result.images,
         "layers": [
-            {**dict(zip(("layer", "validation_accuracy"), (i, None), strict=True)), **known, "accuracy": right}
-            for i, (right, known) in enumerate(
-                zip(result.layers, told["layers"] or [{} for _ in result.layers], strict=True)
-            )
+            {"layer": i, "validation_accuracy": known.get(i), "accuracy": right} for i, right in enumerate(result.layers, 1)
         ],
         "confusion": result.confusion.tolist(),
     }

@@ -9,22 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ffcore import labels, readout
+from ffcore import readout, telemetry
 from ffcore.config import TrainSettings
 from ffcore.data import Data
 from ffcore.errors import Failed
-from ffcore.goodness import separation
-from ffcore.labels import Sample
 from ffcore.models import MODELS
 from ffcore.models.base import Model, generator
 from ffcore.negatives import STRATEGIES
 from ffcore.registry import build
 
 TICK = 0.2  # seconds between live events, at least
-PROBE = 1_000  # images on which unit statistics are taken
 SAMPLES = 64
-FIELDS = 16
-BINS = 40
 
 
 def build_model(config: dict[str, Any], data: Data | None = None, facts: dict[str, Any] | None = None) -> Model:
@@ -149,7 +144,7 @@ class Trainer:
                     yield event("tick", **self.tick(terms, speed))
                     ticked, ticked_step = time.perf_counter(), self.step
             yield event("epoch", **self.epoch())
-            for message in self.alarms():
+            for message in telemetry.alarms(self.checked, self.model.classes, self.dead):
                 yield event("alarm", message=message)
 
     def tick(self, terms: list, steps_per_second: float) -> dict[str, Any]:
@@ -157,31 +152,12 @@ class Trainer:
         loss = sum(term.loss.item() for term in terms)
         if loss != loss or abs(loss) == float("inf"):
             raise Failed(f"diverged at step {self.step}: a loss is {loss}; lower train.lr or model.alpha")
-        quantiles = torch.tensor([0.1, 0.5, 0.9], device=self.device)
-        layers = []
-        for term in terms:
-            if "pos" not in term.stats or not self.train.telemetry:
-                continue
-            pos, neg = (term.stats[k].float()[:100_000] for k in ("pos", "neg"))
-            told = [torch.cat([g.mean()[None], g.quantile(quantiles)]).tolist() for g in (pos, neg)]
-            gap, dprime, overlap = (v.item() for v in separation(pos, neg))
-            layers.append(
-                {
-                    "layer": term.group,
-                    "loss": term.loss.item(),
-                    "pos": told[0],
-                    "neg": told[1],
-                    "gap": gap,
-                    "dprime": dprime,
-                    "overlap": overlap,
-                }
-            )
         return {
             "epoch": self.step / self.steps_per_epoch,
             "images_per_second": steps_per_second * len(self.data.train.y) / self.steps_per_epoch,
             "eta": (self.steps - self.step) / steps_per_second,
             "loss": loss,
-            "layers": layers,
+            "layers": telemetry.layers_now(terms) if self.train.telemetry else [],
         }
 
     def epoch(self) -> dict[str, Any]:
@@ -189,13 +165,16 @@ class Trainer:
         if not finite(self.model):
             raise Failed(f"diverged at step {self.step}: a weight is no longer a number; lower train.lr or model.alpha")
         held_out = self.data.validation if len(self.data.validation.y) else None
-        x, y = held_out or tuple(part[:PROBE] for part in self.data.train)
+        x, y = held_out or tuple(part[: telemetry.PROBE] for part in self.data.train)
         self.checked = readout.evaluate(self.model, x, y, self.train.precision)
-        arrays, dead = self.snapshot(x, y, self.checked.goodness) if self.train.telemetry else ({}, [])
+        arrays, self.dead = {}, []
+        if self.train.telemetry:
+            shown = self.data.test.x[:SAMPLES].float().div(255)
+            arrays, self.dead = telemetry.snapshot(self.model, x, y, self.checked.goodness, shown, self.train.precision)
         own = self.checked.layers if held_out else []
         layers = [
             {"layer": i, "validation_accuracy": right, "dead": share}
-            for i, (right, share) in enumerate(itertools.zip_longest(own, dead))
+            for i, (right, share) in enumerate(itertools.zip_longest(own, self.dead), 1)
         ]
         return {
             "epoch": self.step // self.steps_per_epoch,
@@ -203,58 +182,6 @@ class Trainer:
             "layers": layers,
             "arrays": arrays,
         }
-
-    @torch.no_grad()
-    def snapshot(self, x: Tensor, y: Tensor, goodness: Tensor | None) -> tuple[dict[str, Any], list[float]]:
-        """Small arrays that describe the net now, and each layer's share of dead units (never on for true or wrong label)."""
-        model, out = self.model, {}
-        fixed = torch.Generator().manual_seed(0)
-        wrong = labels.wrong(y.cpu(), model.classes, fixed)
-        if goodness is not None:
-            rows = torch.arange(len(y))
-            pos, neg = goodness[rows, y.cpu()], goodness[rows, wrong]  # (N, L)
-            low = torch.minimum(pos.amin(0), neg.amin(0)).clamp(max=0)
-            width = (torch.maximum(pos.amax(0), neg.amax(0)) - low).clamp(min=1e-6) / BINS
-            out["edges"] = low[:, None] + width[:, None] * torch.arange(BINS + 1)
-            for name, g in (("pos", pos), ("neg", neg)):
-                bins = ((g - low) / width).long().clamp(0, BINS - 1)
-                out[name] = torch.stack([b.bincount(minlength=BINS) for b in bins.unbind(1)]).int()
-        shown = self.data.test.x[:SAMPLES].float().div(255)
-        few = x[:PROBE].float().div(255)
-        with readout.autocast(self.train.precision, self.device):
-            if goodness is not None:
-                out["goodness"] = model.label_goodness(shown).half()
-            else:
-                out["scores"] = model.scores(shown)[model.readouts[0]].half()
-            seen = [model.features(Sample(few, label[:PROBE].to(few.device))) for label in (y, wrong)]
-        dead = []
-        for i, ((weight, bias), true, false) in enumerate(zip(model.incoming(), *seen, strict=True)):
-            both = torch.cat([true, false]).float()
-            on = (both > 0).float().mean(0)
-            dead.append((on == 0).float().mean().item())
-            gradient = torch.zeros_like(bias) if weight.grad is None else weight.grad.norm(dim=1)
-            out |= {
-                f"mean_{i}": both.mean(0),
-                f"rate_{i}": on,
-                f"max_{i}": both.amax(0),
-                f"bias_{i}": bias,
-                f"weight_norm_{i}": weight.norm(dim=1),
-                f"gradient_norm_{i}": gradient,
-            }
-        first = model.incoming()[0][0]
-        some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
-        out["fields"] = first[some.to(first.device)].view(len(some), *model.shape).mean(1).half()
-        return {k: v.cpu().numpy() for k, v in out.items()}, dead
-
-    def alarms(self) -> Iterator[str]:
-        """What a teacher would point at after this epoch."""
-        checked = self.checked
-        if checked.goodness is None or self.step < self.steps_per_epoch:
-            return
-        chance = 1 / self.model.classes
-        for layer, right in enumerate(checked.layers):
-            if right < 1.5 * chance:
-                yield f"layer {layer}: positives ≈ negatives; its own vote is right for {right:.0%}, chance is {chance:.0%}"
 
     def samples(self) -> dict[str, Any]:
         """The 64 fixed test images whose goodness every snapshot holds."""

@@ -281,7 +281,7 @@ def _result(run: Run, trainer: "Trainer", test=None) -> dict[str, Any] | None:
         }
         for name in names
     }
-    layers = [{"layer": i, "validation_accuracy": right} for i, right in enumerate(checked.layers if held_out else [])]
+    layers = [{"layer": i, "validation_accuracy": right} for i, right in enumerate(checked.layers if held_out else [], 1)]
     return {
         "readout": names[0],
         "validation_accuracy": readouts[names[0]]["validation"],

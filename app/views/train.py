@@ -18,14 +18,6 @@ ready = st.container(border=True)  # filled last: it needs all choices
 slot = st.container()  # painted at once; torch loads behind the skeleton
 
 
-@st.cache_resource(show_spinner=False)
-def settle() -> None:
-    """The server computes with one thread: threads that spin would slow every training on this machine."""
-    import torch
-
-    torch.set_num_threads(1)
-
-
 @st.cache_data(show_spinner=False, max_entries=32)
 def example(config: str) -> str:
     """A strategy's positives and negatives on real training images, as a picture."""
@@ -177,7 +169,7 @@ def prospects(config: dict) -> str:
 
 
 with slot.skeleton():
-    settle()
+    widgets.settle_torch()
     catalogue.models()
 
 try:
@@ -199,7 +191,7 @@ try:
                                           help="the same seed gives the same weights, bit for bit")
         config = ffcore.configure(**request)
 except ffcore.Refused as error:
-    st.error(str(error), icon=":material/block:")
+    ready.error(str(error), icon=":material/block:")
     st.stop()
 
 with ready:

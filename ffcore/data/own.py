@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import os
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -75,13 +76,14 @@ def _read_npz(path: Path):
     import numpy as np
 
     try:
-        file = np.load(path, allow_pickle=False)
-        if lacking := [key for key in ("x", "y") if key not in getattr(file, "files", ())]:
-            raise KeyError(f"no array '{lacking[0]}' in it")
-        with file:
+        if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
+            raise ValueError("it is no .npz archive")
+        with np.load(path, allow_pickle=False) as file:
+            if lacking := [key for key in ("x", "y") if key not in file.files]:
+                raise ValueError(f"no array '{lacking[0]}' in it")
             x, y = file["x"], file["y"]
-    except Exception as error:  # no zip, cut short, pickled objects, larger than memory: numpy raises many kinds
-        raise Refused(f"{path} cannot be read ({error.args[0] if error.args else error}); {_SAVE}") from None
+    except Exception as error:  # damaged, pickled objects, larger than memory: numpy raises many kinds
+        raise Refused(f"{path} cannot be read ({error}); {_SAVE}") from None
 
     shape = x.shape
     if x.ndim == 2 and math.isqrt(shape[1]) ** 2 == shape[1]:

@@ -7,8 +7,7 @@ from torch import nn
 
 from ffcore import goodness as formulas
 from ffcore.models import MODELS
-from ffcore.models.base import ACTIVATIONS, Model, Term
-from ffcore.models.ff import ForwardForward
+from ffcore.models.base import ACTIVATIONS, LayerSettings, Model, Term
 
 
 @MODELS.register("backprop")
@@ -24,12 +23,7 @@ class Backprop(Model):
     recommended = {"train.lr": 0.01}  # noqa: RUF012
     compiles = "scores"
 
-    class Settings(Model.Settings):
-        __annotations__ = {  # the shape of the net is Forward-Forward's
-            key: ForwardForward.Settings.__annotations__[key] for key in ("widths", "activation")
-        }
-        widths = ForwardForward.Settings.model_fields["widths"]
-        activation = ForwardForward.Settings.model_fields["activation"]
+    Settings = LayerSettings
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)

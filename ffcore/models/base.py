@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from ffcore.labels import Sample
@@ -16,6 +17,15 @@ ACTIVATIONS = {
     "gelu": torch.nn.functional.gelu,
     "silu": torch.nn.functional.silu,
 }
+
+
+class LayerSettings(Settings):
+    """A stack of fully connected layers."""
+
+    widths: tuple[Annotated[int, Field(ge=1, le=20_000)], ...] = Field(
+        (500, 500), min_length=1, max_length=64, description="units of each layer"
+    )
+    activation: Literal["relu", "leaky_relu", "gelu", "silu"] = Field("relu", description="activity of a unit")
 
 
 def generator(seed: int, purpose: str, device="cpu") -> torch.Generator:
@@ -50,9 +60,7 @@ class Model(nn.Module):
     readouts: ClassVar[tuple[str, ...]] = ("goodness", "softmax")
     recommended: ClassVar[Mapping[str, Any]] = {}
     compiles: ClassVar[str]
-
-    class Settings(Settings):
-        pass
+    Settings: ClassVar[type[Settings]]
 
     def __init__(self, settings, shape: Sequence[int], classes: int, seed: int = 0, mean=(0.0,), std=(1.0,)):
         """A net for images of `shape` (C, H, W) in [0, 1]; `mean` and `std` per channel standardise them on the way in."""

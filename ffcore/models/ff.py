@@ -12,7 +12,7 @@ from ffcore import goodness as formulas
 from ffcore import labels
 from ffcore.labels import Sample
 from ffcore.models import MODELS
-from ffcore.models.base import ACTIVATIONS, Model, Term
+from ffcore.models.base import ACTIVATIONS, LayerSettings, Model, Term
 
 
 class View:
@@ -42,6 +42,21 @@ class View:
         return Sample(image, labels.neutral(len(image), self.classes, image.device))
 
 
+class NetSettings(LayerSettings):
+    """The net's shape and how inputs and labels enter and leave it: what its untrained twin shares."""
+
+    norm: Literal["rms", "unit", "none"] = Field(
+        "rms", description="how every layer normalises its input: mean square 1, length 1, or not"
+    )
+    label: Literal["appended", "overlay"] = Field(
+        "appended", description="label inputs beside the image, or in place of its first C pixels"
+    )
+    label_value: float = Field(1.0, gt=0, le=100, description="the input that says 'this class'")
+    votes: tuple[Annotated[int, Field(ge=1, le=64)], ...] = Field(
+        (), description="layers that vote in the read-outs, counted from 1; empty = all"
+    )
+
+
 @MODELS.register("ff")
 class ForwardForward(Model):
     """Forward-Forward on a stack of fully connected layers; the six hooks are what its variants override."""
@@ -51,31 +66,14 @@ class ForwardForward(Model):
     recommended = {"negatives.name": "hard_label", "train.lr": 0.02}  # noqa: RUF012
     compiles = "term"
 
-    class Settings(Model.Settings):
-        widths: tuple[Annotated[int, Field(ge=1, le=20_000)], ...] = Field(
-            (500, 500), min_length=1, max_length=64, description="units of each layer"
-        )
+    class Settings(NetSettings):
         objective: Literal["gap", "threshold"] = Field(
             "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
         )
         alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
         theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
-        norm: Literal["rms", "unit", "none"] = Field(
-            "rms", description="how every layer normalises its input: mean square 1, length 1, or not"
-        )
-        activation: Literal["relu", "leaky_relu", "gelu", "silu"] = Field("relu", description="activity of a unit")
         peer: float = Field(
-            0.0,
-            ge=0,
-            le=10,
-            description="peer normalisation: weight that pulls each unit's mean activity to its layer's",
-        )
-        label: Literal["appended", "overlay"] = Field(
-            "appended", description="label inputs beside the image, or in place of its first C pixels"
-        )
-        label_value: float = Field(1.0, gt=0, le=100, description="the input that says 'this class'")
-        votes: tuple[Annotated[int, Field(ge=0, le=63)], ...] = Field(
-            (), description="layers that vote in the read-outs, counted from 0; empty = all"
+            0.0, ge=0, le=10, description="peer normalisation: weight that pulls each unit's mean activity to its layer's"
         )
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
@@ -89,13 +87,12 @@ class ForwardForward(Model):
         )
         self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=fans[i]) for i, n in enumerate(settings.widths))
         self.label_weights = self.uniform("label", classes, sizes[1], fan_in=fans[0])
-        self.votes = [v for v in settings.votes if v < len(settings.widths)] or list(range(len(settings.widths)))
+        self.votes = [v - 1 for v in settings.votes] or list(range(len(settings.widths)))
         self.head = nn.Linear(sum(settings.widths[v] for v in self.votes), classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        if settings.peer:
-            for i, n in enumerate(settings.widths):
-                self.register_buffer(f"mean_activity_{i}", torch.zeros(n))
+        for i, n in enumerate(settings.widths):
+            self.register_buffer(f"mean_activity_{i}", torch.zeros(n))  # for peer normalisation
 
     # The hooks.
 

@@ -1,7 +1,7 @@
 """The same net with its layers left at their initial weights; only the softmax head learns: what is a random net worth?"""
 
 from ffcore.models import MODELS
-from ffcore.models.ff import ForwardForward
+from ffcore.models.ff import ForwardForward, NetSettings
 
 
 @MODELS.register("untrained")
@@ -12,6 +12,7 @@ class Untrained(ForwardForward):
     source = "baseline"
     uses_negatives = False
     readouts = ("softmax", "goodness")
+    Settings = NetSettings
     recommended = {"train.lr": 0.01}  # noqa: RUF012
 
     def terms(self, x, y, pair, active, view=None):

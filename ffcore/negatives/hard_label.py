@@ -23,9 +23,7 @@ class HardLabel(Strategy):
     temperature: float = Field(
         1 / 3, gt=0, le=100, description="p ∝ exp(belief / temperature): low = only the hardest, high = uniform"
     )
-    layers: int = Field(
-        1, ge=0, le=64, description="by goodness: how many layers are asked, from the first on; 0 = all"
-    )
+    layers: int = Field(1, ge=0, le=64, description="by goodness: how many layers are asked, from the first on; 0 = all")
 
     def __call__(self, x, y, view, rng):
         belief = view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).log()

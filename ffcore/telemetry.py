@@ -1,0 +1,112 @@
+"""What a run tells while it trains: goodness per layer now, and a small snapshot of the net after every epoch."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ffcore import labels
+from ffcore.goodness import separation
+from ffcore.labels import Sample
+from ffcore.models.base import Model, Term
+from ffcore.readout import Evaluation, autocast
+
+PROBE = 1_000  # images on which unit statistics are taken
+FIELDS = 16  # units whose incoming weights are kept
+BINS = 40
+QUANTILES = (0.1, 0.5, 0.9)
+MANY = 0.25  # share of dead units that is worth an alarm
+
+
+def layers_now(terms: Iterable[Term]) -> list[dict[str, Any]]:
+    """Per layer of the last step: loss, and mean and quantiles of the goodness of positives, negatives and their difference.
+
+    `dprime` and `overlap` compare the two sets, `paired_dprime` (mean/s.d. of the difference) and `won` (share of pairs
+    whose positive is better) compare pair by pair: images differ far more than the two sides of a pair do.
+    """
+    out = []
+    for term in terms:
+        if "pos" not in term.stats:
+            continue
+        pos, neg = (term.stats[key].float()[:100_000] for key in ("pos", "neg"))
+        pair = pos - neg
+        quantiles = torch.tensor(QUANTILES, device=pos.device)
+        told = [torch.cat([g.mean()[None], g.quantile(quantiles)]).tolist() for g in (pos, neg, pair)]
+        gap, dprime, overlap = (value.item() for value in separation(pos, neg))
+        out.append(
+            {
+                "layer": term.group + 1,
+                "loss": term.loss.item(),
+                **dict(zip(("pos", "neg", "pair"), told, strict=True)),
+                "gap": gap,
+                "dprime": dprime,
+                "overlap": overlap,
+                "paired_dprime": (pair.mean() / pair.std(correction=0).clamp(min=1e-12)).item(),
+                "won": (pair > 0).float().mean().item(),
+            }
+        )
+    return out
+
+
+def histogram(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Counts (L, BINS) and edges (L, BINS + 1) of values (N, L) between low and high (L,)."""
+    width = (high - low).clamp(min=1e-6) / BINS
+    bins = ((values - low) / width).long().clamp(0, BINS - 1)
+    edges = low[:, None] + width[:, None] * torch.arange(BINS + 1)
+    return torch.stack([column.bincount(minlength=BINS) for column in bins.unbind(1)]).int(), edges
+
+
+@torch.no_grad()
+def snapshot(
+    model: Model, x: Tensor, y: Tensor, goodness: Tensor | None, shown: Tensor, precision: str
+) -> tuple[dict[str, Any], list[float]]:
+    """Small arrays that describe the net now, and each layer's share of dead units.
+
+    x, y: the images that `goodness` (N, C, L) was measured on; a negative is the image under one fixed wrong label.
+    Dead: never above 0 on the first 1,000 of them, under the true label or the wrong one. shown: the samples (64, C, H, W).
+    """
+    out: dict[str, Tensor] = {}
+    y = y.cpu()
+    wrong = labels.wrong(y, model.classes, torch.Generator().manual_seed(0))
+    if goodness is not None:
+        rows = torch.arange(len(y))
+        pos, neg = goodness[rows, y], goodness[rows, wrong]  # (N, L)
+        both, pair = torch.cat([pos, neg]), pos - neg
+        low, high = both.amin(0).clamp(max=0), both.amax(0)
+        (out["pos"], out["edges"]), (out["neg"], _) = (histogram(g, low, high) for g in (pos, neg))
+        out["pair"], out["pair_edges"] = histogram(pair, pair.amin(0).clamp(max=0), pair.amax(0).clamp(min=0))
+    few = x[:PROBE].float().div(255)
+    with autocast(precision, few.device):
+        if goodness is not None:
+            out["goodness"] = model.label_goodness(shown).half()
+        else:
+            out["scores"] = model.scores(shown)[model.readouts[0]].half()
+        seen = [model.features(Sample(few, label[:PROBE].to(few.device))) for label in (y, wrong)]
+    dead = []
+    for i, ((weight, bias), true, false) in enumerate(zip(model.incoming(), *seen, strict=True), 1):
+        activity = torch.cat([true, false]).float()
+        on = (activity > 0).float().mean(0)
+        dead.append((on == 0).float().mean().item())
+        out |= {
+            f"mean_{i}": activity.mean(0),
+            f"rate_{i}": on,
+            f"max_{i}": activity.amax(0),
+            f"bias_{i}": bias,
+            f"weight_norm_{i}": weight.norm(dim=1),
+            f"gradient_norm_{i}": torch.zeros_like(bias) if weight.grad is None else weight.grad.norm(dim=1),
+        }
+    first = model.incoming()[0][0]
+    some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
+    out["fields"] = first[some.to(first.device)].view(len(some), *model.shape).mean(1).half()
+    return {key: value.cpu().numpy() for key, value in out.items()}, dead
+
+
+def alarms(checked: Evaluation, classes: int, dead: list[float]) -> Iterator[str]:
+    """What a teacher would point at after an epoch."""
+    for layer, right in enumerate(checked.layers, 1):
+        if right < 1.5 / classes:
+            yield f"layer {layer}: positives ≈ negatives; its own vote is right for {right:.0%}, chance is {1 / classes:.0%}"
+    for layer, share in enumerate(dead, 1):
+        if share > MANY:
+            yield f"layer {layer}: {share:.0%} of its units are silent on every image"
