@@ -7,12 +7,15 @@ without colour too). Backgrounds are transparent, and text takes the page's colo
 import base64
 import html
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 from PIL import Image
 
 POSITIVE, NEGATIVE, INK = "#0072B2", "#D55E00", "#000000"
+CURVE = 230  # pixels: every chart of a layer's card is as high as the others
 LAYERS = ("#009E73", "#CC79A7", "#E69F00", "#0072B2", "#D55E00", "#56B4E9")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 MARKS = ("circle", "square", "diamond", "cross", "triangle-up", "x")
@@ -37,7 +40,8 @@ Rows = list[tuple[float, dict]]  # (epoch, what a tick says of one layer)
 
 
 def by_layer(ticks: Sequence[dict]) -> dict[int, Rows]:
-    """Tick events, layer by layer: under the greedy and alternate schedules a tick tells only of the layers that learn."""
+    """Tick events, layer by layer, counted from 1: under the greedy and alternate schedules a tick tells only of the
+    layers that learn."""
     layers: dict[int, Rows] = {}
     for tick in ticks:
         for row in tick["layers"]:
@@ -45,85 +49,143 @@ def by_layer(ticks: Sequence[dict]) -> dict[int, Rows]:
     return dict(sorted(layers.items()))
 
 
-def goodness(rows: Rows, threshold: float | None = None, limit: int = POINTS) -> dict:
+def goodness(rows: Rows, threshold: float | None = None, limit: int = POINTS, told: int = 0) -> dict:
     """One layer's goodness over training: mean of positives and of negatives, each in a band of its 10–90% quantiles.
 
-    `threshold` draws θ.
+    `threshold` draws θ. `told`: points there have been, if more than `rows` holds.
     """
     x = np.array([epoch for epoch, _ in rows], float)
-    streams = {side: np.array([r[side] for _, r in rows if r[side]], float).reshape(-1, 4) for side in ("pos", "neg")}
+    streams = {side: _stream(rows, side) for side in ("pos", "neg")}
     streams = {side: values for side, values in streams.items() if len(values) == len(x)}
     keep = thin(np.stack([values[:, 0] for values in streams.values()]), limit) if len(x) else np.arange(0)
     traces = []
     for side, values in streams.items():
         name, colour, dash = _SIDES[side]
-        mean, low, _, high = values[keep].T
-        fill = {"x": _pack(x[keep]), "mode": "lines", "line": {"width": 0}, "legendgroup": side, "showlegend": False}
-        traces += [
-            {**fill, "y": _pack(high), "hoverinfo": "skip"},
-            {**fill, "y": _pack(low), "hoverinfo": "skip", "fill": "tonexty", "fillcolor": _clear(colour, 0.16)},
-            {
-                "x": _pack(x[keep]), "y": _pack(mean), "name": name, "legendgroup": side, "mode": "lines",
-                "line": {"color": colour, "width": 2.2, "dash": dash}, "hovertemplate": "%{y:.3g}",
-            },
-        ]
-    figure = _figure(traces, 260, x="epoch", y="goodness", legend=True)
+        traces += _banded(x[keep], values[keep], name, colour, dash)
+    figure = _figure(traces, CURVE, x="epoch", y="goodness", legend=True)
     figure["layout"]["yaxis"]["rangemode"] = "tozero"
     if threshold is not None:
         _level(figure, threshold, f"θ = {threshold:g}")
-    return _tell(figure, len(keep), len(x))
+    return _tell(figure, len(keep), max(told, len(x)))
 
 
-def loss(ticks: Sequence[dict], limit: int = POINTS) -> dict:
+def difference(rows: Rows, layer: int, limit: int = POINTS, told: int = 0) -> dict:
+    """One layer's g⁺ − g⁻ over training, pair by pair: the mean in a band of its 10–90% quantiles, and 0, the tie."""
+    x, values = np.array([epoch for epoch, _ in rows], float), _stream(rows, "pair")
+    keep = thin(values[:, 0][None], limit)
+    traces = _banded(x[keep], values[keep], "g⁺ − g⁻", _of_layer(layer)["line"]["color"], "solid")
+    figure = _figure(traces, CURVE, x="epoch", y="g⁺ − g⁻")
+    return _tell(_level(figure, 0, "tie"), len(keep), max(told, len(x)))
+
+
+def is_paired(rows: Rows) -> bool:
+    """Does every positive have a negative of its own to be compared with?"""
+    return bool(rows) and "pair" in rows[-1][1]
+
+
+def _stream(rows: Rows, key: str) -> np.ndarray:
+    """Mean and quantiles of one quantity, (n, 4); rows that lack it are left out."""
+    return np.array([row[key] for _, row in rows if row.get(key)], float).reshape(-1, 4)
+
+
+def _banded(x: np.ndarray, values: np.ndarray, name: str, colour: str, dash: str) -> list[dict]:
+    """A line of means (n, 4)[:, 0] in a band between the outer quantiles."""
+    mean, low, _, high = values.T
+    edge = {"x": _pack(x), "mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False, "hoverinfo": "skip"}
+    return [
+        {**edge, "y": _pack(high)},
+        {**edge, "y": _pack(low), "fill": "tonexty", "fillcolor": _clear(colour, 0.16)},
+        {
+            "x": _pack(x), "y": _pack(mean), "name": name, "legendgroup": name, "mode": "lines",
+            "line": {"color": colour, "width": 2.2, "dash": dash}, "hovertemplate": "%{y:.3g}",
+        },
+    ]  # fmt: skip
+
+
+def loss(ticks: Sequence[dict], limit: int = POINTS, told: int = 0) -> dict:
     """The loss over training, for nets that have no goodness."""
     x, y = (np.array([t[key] for t in ticks], float) for key in ("epoch", "loss"))
     keep = thin(y[None], limit)
     line = {"color": POSITIVE, "width": 2.2}
     traces = [{"x": _pack(x[keep]), "y": _pack(y[keep]), "mode": "lines", "line": line, "hovertemplate": "%{y:.3g}"}]
-    return _tell(_figure(traces, 300, x="epoch", y="loss"), len(keep), len(x))
+    return _tell(_figure(traces, 300, x="epoch", y="loss"), len(keep), max(told, len(x)))
 
 
-def separation(layers: dict[int, Rows], key: str, limit: int = POINTS) -> dict:
-    """Every layer's `gap` (mean goodness of positives minus negatives) or `dprime` over training."""
+SEPARATION = {
+    "won": "share of pairs",
+    "paired_dprime": "d′ of the pairs",
+    "dprime": "d′",
+    "gap": "gap g⁺ − g⁻",
+}
+
+
+def separation(layers: dict[int, Rows], key: str, limit: int = POINTS, told: Mapping[int, int] = MappingProxyType({})) -> dict:
+    """Every layer's `won`, `paired_dprime`, `dprime` or `gap` over training, as ticks tell it."""
     traces, shown, of = [], 0, 0
     for i, rows in layers.items():
         x, y = np.array([(epoch, row[key]) for epoch, row in rows], float).reshape(-1, 2).T
         keep = thin(y[None], limit)
-        shown, of = max(shown, len(keep)), max(of, len(x))
-        traces.append(
-            {
-                "x": _pack(x[keep]), "y": _pack(y[keep]), "name": f"layer {i + 1}", "mode": "lines",
-                "line": {"color": LAYERS[i % 6], "dash": DASHES[i % 6], "width": 2}, "hovertemplate": "%{y:.3g}",
-            }
-        )
-    title = {"gap": "gap g⁺ − g⁻", "dprime": "d′"}[key]
-    figure = _figure(traces, 240, x="epoch", y=title, legend=True)
+        shown, of = max(shown, len(keep)), max(of, len(x), told.get(i, 0))
+        traces.append({"x": _pack(x[keep]), "y": _pack(y[keep]), "name": f"layer {i}", "mode": "lines", **_of_layer(i)})
+    figure = _figure(traces, 240, x="epoch", y=SEPARATION[key], legend=True)
+    if key == "won":
+        figure["layout"]["yaxis"] |= {"tickformat": ".0%"}
+        return _tell(_level(figure, 0.5, "coin toss"), shown, of)
     return _tell(_level(figure, 0), shown, of)
+
+
+def _of_layer(layer: int, width: float = 2) -> dict:
+    """Colour, dash and mark of a layer, the same in every chart."""
+    i = (layer - 1) % len(LAYERS)
+    line = {"color": LAYERS[i], "dash": DASHES[i], "width": width}
+    return {"line": line, "marker": {"symbol": MARKS[i], "size": 6}, "hovertemplate": "%{y:.3g}"}
 
 
 def histogram(edges: np.ndarray, pos: np.ndarray, neg: np.ndarray) -> dict:
     """Goodness of positives over that of negatives, as shares: edges (B + 1,), counts (B,) each."""
     traces = []
-    used = np.flatnonzero(pos + neg)
     for side, counts in (("neg", neg), ("pos", pos)):
         name, colour, dash = _SIDES[side]
-        share = counts / max(1, counts.sum())
-        traces.append(
-            {
-                "x": _list(edges), "y": _list([*share, share[-1]]), "name": name, "mode": "lines",
-                "line": {"color": colour, "width": 1.6, "dash": dash, "shape": "hv"}, "fill": "tozeroy",
-                "fillcolor": _clear(colour, 0.28), "hovertemplate": "%{y:.1%}",
-            }
-        )
-    figure = _figure(traces, 190, x="goodness", y="share of images")
-    if len(used):
+        traces.append(_steps(edges, counts / max(1, counts.sum()), name, colour, dash))
+    return _shares(traces, edges, pos + neg, "goodness")
+
+
+def pair_histogram(edges: np.ndarray, pair: np.ndarray) -> dict:
+    """g⁺ − g⁻ of every image as shares, edges (B + 1,), counts (B,): blue where the right label wins, vermilion elsewhere."""
+    share = pair / max(1, pair.sum())
+    right = edges[:-1] >= 0  # 0 is not always an edge: the bin that holds it counts as lost
+    traces = [
+        _steps(edges, np.where(side, share, 0), name, colour, "solid")
+        for side, name, colour in ((~right, "the wrong label wins", NEGATIVE), (right, "the right label wins", POSITIVE))
+    ]
+    figure = _shares(traces, edges, pair, "g⁺ − g⁻")
+    line = {"color": INK, "width": 1.2, "dash": "dash"}
+    figure["layout"]["shapes"] = [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": line}]
+    return figure
+
+
+def _steps(edges: np.ndarray, share: np.ndarray, name: str, colour: str, dash: str) -> dict:
+    return {
+        "x": _list(edges), "y": _list([*share, share[-1]]), "name": name, "mode": "lines",
+        "line": {"color": colour, "width": 1.6, "dash": dash, "shape": "hv"}, "fill": "tozeroy",
+        "fillcolor": _clear(colour, 0.28), "hovertemplate": "%{y:.1%}",
+    }  # fmt: skip
+
+
+def _shares(traces: list[dict], edges: np.ndarray, counts: np.ndarray, x: str) -> dict:
+    figure = _figure(traces, CURVE, x=x, y="share of images")
+    if len(used := np.flatnonzero(counts)):
         figure["layout"]["xaxis"]["range"] = [float(edges[used[0]]), float(edges[used[-1] + 1])]
     figure["layout"]["yaxis"] |= {"tickformat": ".0%", "nticks": 4}
     return figure
 
 
 def accuracy(epochs: Sequence[dict]) -> dict:
-    """Validation accuracy after each epoch: every layer alone, and the net's read-outs."""
+    """Validation accuracy after each epoch: every layer alone, and the net's read-outs.
+
+    Drawn by the share of errors on a logarithmic scale: 98% and 99% are as far apart as 80% and 90%, and the untrained
+    net's 10% does not squeeze them together.
+    """
     x = [e["epoch"] for e in epochs]
     lines = {}
     for e in epochs:
@@ -132,45 +194,64 @@ def accuracy(epochs: Sequence[dict]) -> dict:
         for name, value in (e["validation"] or {}).items():
             lines.setdefault(("net", name), []).append(value)
     heads = [name for kind, name in lines if kind == "net"]
-    traces = []
+    traces, lowest = [], 0.5
     for (kind, name), values in lines.items():
         if all(v is None for v in values):
             continue
         if kind == "layer":
-            i, label, width = name, f"layer {name + 1} alone", 1.6
-            colour, dash = LAYERS[i % 6], DASHES[i % 6]
+            label, style = f"layer {name} alone", _of_layer(name, 1.6)
         else:
-            i, label, width = heads.index(name), f"net, {name}", 2.4
-            colour, dash = INK, DASHES[i % 6]
+            i = heads.index(name)
+            line = {"color": INK, "dash": DASHES[i % 6], "width": 2.4}
+            label, style = f"net, {name}", {"line": line, "marker": {"symbol": MARKS[i % 6], "size": 6}}
+        errors = [None if v is None else max(1 - v, LEAST_ERROR) for v in _list(values)]
+        lowest = min([lowest, *(e for e in errors if e is not None)])
         traces.append(
             {
-                "x": x, "y": _list(values), "name": label, "mode": "lines+markers",
-                "line": {"color": colour, "dash": dash, "width": width}, "marker": {"symbol": MARKS[i % 6], "size": 6},
-                "hovertemplate": "%{y:.2%}",
+                "x": x, "y": errors, "text": [_share(v) for v in values], "name": label, "mode": "lines+markers", **style,
+                "hovertemplate": "%{text}",
             }
-        )
+        )  # fmt: skip
     figure = _figure(traces, 260, x="epoch", y="validation accuracy", legend=True)
-    figure["layout"]["yaxis"]["tickformat"] = ".1%"
-    figure["layout"]["xaxis"]["dtick"] = 1 if len(x) <= 12 else None
-    return figure
+    ticks = [0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]
+    span = [math.log10(0.95), math.log10(lowest / 1.25)]
+    figure["layout"]["yaxis"] |= {
+        "type": "log", "range": span, "tickvals": ticks, "ticktext": [f"{100 * (1 - t):g}%" for t in ticks],
+    }  # fmt: skip
+    return _by_epoch(figure, x)
+
+
+LEAST_ERROR = 5e-4  # where "none at all" is drawn
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.2%}"
 
 
 def dead_units(epochs: Sequence[dict]) -> dict:
     """Share of each layer's units that no validation image switches on, after each epoch."""
-    depth = max((len(e["layers"]) for e in epochs), default=0)
-    traces = [
-        {
-            "x": [e["epoch"] for e in epochs], "y": _list([e["layers"][i]["dead"] for e in epochs]),
-            "name": f"layer {i + 1}", "mode": "lines+markers", "hovertemplate": "%{y:.1%}",
-            "line": {"color": LAYERS[i % 6], "dash": DASHES[i % 6], "width": 2},
-            "marker": {"symbol": MARKS[i % 6], "size": 6},
-        }
-        for i in range(depth)
-    ]
-    figure = _figure(traces, 240, x="epoch", y="dead units", legend=True)
+    lines: dict[int, list] = {}
+    for e in epochs:
+        for row in e["layers"]:
+            lines.setdefault(row["layer"], []).append((e["epoch"], row["dead"]))
+    traces = []
+    for layer, values in lines.items():
+        x, y = zip(*values, strict=True)
+        style = {**_of_layer(layer), "hovertemplate": "%{y:.1%}"}
+        traces.append({"x": list(x), "y": _list(y), "name": f"layer {layer}", "mode": "lines+markers", **style})
+    figure = _figure(traces, 260, x="epoch", y="dead units", legend=True)
     top = max((v for t in traces for v in t["y"] if v is not None), default=0)
     figure["layout"]["yaxis"] |= {"tickformat": ".0%", "range": [0, max(0.1, 1.15 * top)]}
-    figure["layout"]["xaxis"]["dtick"] = 1 if len(epochs) <= 12 else None
+    return _by_epoch(figure, [e["epoch"] for e in epochs])
+
+
+def _by_epoch(figure: dict, epochs: list[int]) -> dict:
+    """Whole epochs on the x axis; lines bare where marks would touch."""
+    if len(epochs) <= 12:
+        figure["layout"]["xaxis"]["dtick"] = 1
+    if len(epochs) > 40:
+        for trace in figure["data"]:
+            trace["mode"] = "lines"
     return figure
 
 

@@ -1,21 +1,57 @@
 """What a run has told so far: one reader per run for all viewers, which reads only what is new."""
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import charts
+import numpy as np
 import streamlit as st
 
 from ffcore import Run
 
+KEPT = 10_000  # ticks in memory: half an hour at full rate; of a longer run, one in two, spikes first
+
 
 @dataclass
 class Story:
-    """A run's events, sorted by kind, oldest first."""
+    """A run's events, sorted by kind, oldest first; `told` counts the ticks of each layer, kept or not (0: all)."""
 
     ticks: list[dict[str, Any]] = field(default_factory=list)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     alarms: list[dict[str, Any]] = field(default_factory=list)
+    told: Counter[int] = field(default_factory=Counter)
+
+    def copy(self) -> "Story":
+        return Story(list(self.ticks), list(self.epochs), list(self.alarms), self.told.copy())
+
+    def take(self, event: dict) -> None:
+        """Add one event."""
+        match event.get("event"):
+            case "tick":
+                self.ticks.append(event)
+                self.told.update([0, *(row["layer"] for row in event["layers"])])
+                if len(self.ticks) > KEPT:
+                    self.ticks = _halved(self.ticks)
+            case "epoch":
+                self.epochs.append(event)
+            case "alarm":
+                self.alarms.append(event)
+            case "start":  # what lies behind the point of resumption will be told again
+                for part in (self.ticks, self.epochs, self.alarms):
+                    part[:] = [e for e in part if e["step"] <= event["step"]]
+
+
+def _halved(ticks: list[dict]) -> list[dict]:
+    """Half as many ticks, the highest and lowest losses and gaps among them."""
+    layers = sorted({row["layer"] for tick in ticks for row in tick["layers"]})
+    lines = np.full((1 + len(layers), len(ticks)), np.nan)
+    for i, tick in enumerate(ticks):
+        lines[0, i] = tick["loss"]
+        for row in tick["layers"]:
+            lines[1 + layers.index(row["layer"]), i] = row["gap"]
+    return [ticks[i] for i in charts.thin(lines, len(ticks) // 2)]
 
 
 class _Reader:
@@ -31,21 +67,8 @@ class _Reader:
                 events, offset = self._run.events(0)
             self._offset = offset
             for event in events:
-                self._take(event)
-            return Story(list(self._story.ticks), list(self._story.epochs), list(self._story.alarms))
-
-    def _take(self, event: dict) -> None:
-        story = self._story
-        match event.get("event"):
-            case "tick":
-                story.ticks.append(event)
-            case "epoch":
-                story.epochs.append(event)
-            case "alarm":
-                story.alarms.append(event)
-            case "start":  # what lies behind the point of resumption will be told again
-                for part in (story.ticks, story.epochs, story.alarms):
-                    part[:] = [e for e in part if e["step"] <= event["step"]]
+                self._story.take(event)
+            return self._story.copy()
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -105,7 +105,7 @@ def load_arrays(path: Path, budget: int = MAX_UNPACKED) -> tuple[dict, int]:
 
     try:
         with zipfile.ZipFile(path) as archive:
-            _check_members(archive)
+            _check_packing(archive)
             used = sum(entry.file_size for entry in archive.infolist())
             if used > budget:
                 raise ValueError("unpacks to too many bytes")
@@ -134,11 +134,9 @@ def check_weights(path: Path) -> None:
         raise Refused(f"{path.name} is no valid safetensors file ({said(error)}); take another copy of it") from None
 
 
-def _check_members(archive: zipfile.ZipFile) -> None:
+def _check_packing(archive: zipfile.ZipFile) -> None:
     for entry in archive.infolist():
-        if entry.flag_bits & 0x41:
-            raise ValueError(f"'{entry.orig_filename}' is encrypted")
-        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others may take memory at will
             raise ValueError(f"'{entry.orig_filename}' is packed in an unusual way")
 
 
@@ -207,7 +205,7 @@ def _check_entries(archive: zipfile.ZipFile) -> None:
     entries = archive.infolist()
     if len(entries) > MAX_ENTRIES:
         raise ValueError(f"it has {len(entries)} entries, more than {MAX_ENTRIES}")
-    _check_members(archive)
+    _check_packing(archive)
     seen = set()
     for entry in entries:
         name = entry.orig_filename  # as it stands in the file: zipfile mends backslashes and null bytes

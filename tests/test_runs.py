@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import shlex
+import shutil
 import signal
 import stat
 import struct
@@ -471,6 +472,7 @@ def test_the_store_lists_newest_first_and_flags_what_is_bundled(root):
         one.write_config(created=f"2026-01-0{day}T00:00:00.000+00:00")
     (root / "notes").mkdir()
     (root / "readme.txt").touch()
+    shutil.copytree(made[0].dir, root / ".half-made.tmp")
     assert runs.list_runs(root) == [made[1], bundled, made[0], made[2]]
     assert [r.bundled for r in runs.list_runs(root)] == [False, True, False, False]
     assert runs.list_runs(root, bundled=False) == [made[1], made[0], made[2]]
@@ -496,13 +498,15 @@ def test_what_is_no_run_is_refused_in_one_line(root, tmp_path, monkeypatch, ref)
 DAMAGE = {
     "config.json": [None, b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "id": "../x"}'],
     "status.json": [None, b"", b'{"state"', b"7", b'{"state": "asleep"}', b'{"state": ["done"]}',
-                    b'{"state": "running", "heartbeat": "now"}', b'{"state": "done", "result": 3}'],
+                    b'{"state": "running", "heartbeat": "now"}', b'{"state": "done", "result": 3}',
+                    b'{"state": "done", "x": "' + b"x" * 2**22 + b'"}'],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "content"), [(n, c) for n, all_ in DAMAGE.items() for c in all_])
 def test_a_damaged_directory_is_told_as_such(run, root, name, content):
     good = runs.create(CONFIG, root)
+    good.write_config(created="2020-01-01T00:00:00.000+00:00")
     (run.dir / name).unlink()
     if content is not None:
         (run.dir / name).write_bytes(content)
@@ -600,12 +604,15 @@ def test_a_run_survives_the_journey_in_a_zip(run, root, tmp_path):
     with (run.dir / "events.jsonl").open("ab") as file:
         file.write(b'{"torn')
     (run.dir / ".lock").touch()
+    (run.dir / "snapshots" / "epoch-0002.npz").symlink_to(tmp_path)
+    (run.dir / "snapshots" / "epoch-0003.npz").symlink_to(run.dir / "samples.npz")
     runs.export(run, tmp_path / "a.zip")
     archive = zipfile.ZipFile(tmp_path / "a.zip")
     assert archive.namelist() == [
         "config.json", "evaluation.npz", "events.jsonl", "samples.npz", "snapshots/epoch-0001.npz", "status.json",
         "weights.safetensors",
     ]  # fmt: skip
+    assert archive.read("events.jsonl") == b'{"event":"start","step":0}\n'
     content = b"".join(archive.read(name) for name in archive.namelist())
     assert str(tmp_path).encode() not in content
     assert CONFIG["data_root"].encode() not in content
@@ -690,7 +697,7 @@ def refuse(path, root, match):
 
 
 def test_the_good_zip_that_the_attacks_start_from_is_accepted(parts, root, tmp_path):
-    back = runs.import_zip(build(tmp_path / "a.zip", parts), root)
+    back = runs.import_zip(build(tmp_path / "a.zip", parts, [("snapshots/", b"")]), root)
     assert (back.problem, back.config["data_root"]) == (None, None)
 
 
@@ -730,17 +737,25 @@ def test_an_encrypted_zip_is_refused(parts, root, tmp_path):
     refuse(tmp_path / "a.zip", root, "encrypted")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_unusual_packing_is_refused(parts, root, tmp_path, method):
+    with zipfile.ZipFile(build(tmp_path / "a.zip", parts), "a", method) as archive:
+        archive.writestr("snapshots/epoch-0009.npz", bytes(100))
+    refuse(tmp_path / "a.zip", root, "packed in an unusual way")
+
+
 def test_too_many_entries_are_refused(parts, root, tmp_path):
     many = [(f"snapshots/epoch-{n:06d}.npz", b"") for n in range(files.MAX_ENTRIES)]
     refuse(build(tmp_path / "a.zip", parts, many), root, "entries, more than 20000")
 
 
-def test_a_bomb_is_refused_by_its_header(parts, root, tmp_path):
+def test_a_bomb_is_refused_by_its_header(parts, root, tmp_path, monkeypatch):
     archive = zipfile.ZipFile(build(tmp_path / "a.zip", parts), "a", zipfile.ZIP_DEFLATED, compresslevel=1)
     with archive, archive.open("snapshots/epoch-0009.npz", "w") as out:
         for _ in range(513):
             out.write(bytes(2**20))
     assert (tmp_path / "a.zip").stat().st_size < 4 * 2**20
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *a: pytest.fail("unpacked some of it first"))
     refuse(tmp_path / "a.zip", root, "unpacks to more than 512 MB")
 
 
@@ -800,6 +815,17 @@ def objects():
 def test_arrays_that_need_a_pickle_or_lie_are_refused(parts, root, tmp_path, content, why):
     parts["samples.npz"] = content()
     refuse(build(tmp_path / "a.zip", parts), root, why)
+
+
+def test_bombs_inside_several_arrays_add_up(parts, root, tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MAX_UNPACKED", 2**20)
+    out = io.BytesIO()
+    np.savez_compressed(out, a=np.zeros(700_000, np.uint8))
+    parts["snapshots/epoch-0001.npz"] = out.getvalue()
+    runs.delete(runs.import_zip(build(tmp_path / "a.zip", parts), root))
+    (tmp_path / "a.zip").unlink()
+    parts["snapshots/epoch-0002.npz"] = out.getvalue()
+    refuse(build(tmp_path / "a.zip", parts), root, "too many bytes")
 
 
 def test_weights_that_are_no_safetensors_are_refused(parts, root, tmp_path):

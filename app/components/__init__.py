@@ -1,4 +1,4 @@
-"""Components-v2 of the dashboard: what Streamlit itself does not do (yet)."""
+"""Components-v2 of the dashboard: what Streamlit itself does not do."""
 
 from components.chart import live_chart, plotly_loader
 

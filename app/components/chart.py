@@ -30,13 +30,21 @@ def plotly_loader() -> None:
     _loader(key="plotly_loader", height=1)
 
 
-def live_chart(figure: dict, *, key: str, alt: str, config: dict | None = None) -> None:
-    """Draws a Plotly figure (a dict of data and layout, with `layout.height` in pixels); called like `st.plotly_chart`.
+def live_chart(
+    figure_or_data: dict,
+    *,
+    width: int | str = "stretch",
+    height: int | str = "content",
+    key: str,
+    config: dict | None = None,
+    alt: str,
+) -> None:
+    """Draws a Plotly figure, a dict of data and layout, by the parameters of `st.plotly_chart`.
 
-    `key` is the chart's identity across reruns. `alt` says in a sentence what it shows.
+    `key` is the chart's identity across reruns. `alt` says in a sentence what it shows. "content" is the height in
+    pixels that `layout.height` asks for.
     """
-    _chart(
-        key=key,
-        data={"figure": figure, "config": config or {}, "alt": alt},
-        height=figure["layout"]["height"],
-    )
+    figure = figure_or_data
+    pixels = figure["layout"]["height"] if height == "content" else height
+    figure = {**figure, "layout": {**figure["layout"], "height": pixels}}
+    _chart(key=key, data={"figure": figure, "config": config or {}, "alt": alt}, width=width, height=pixels)

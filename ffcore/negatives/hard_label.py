@@ -28,4 +28,5 @@ class HardLabel(Strategy):
     def __call__(self, x, y, view, rng):
         belief = view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).log()
         belief = belief.float().scatter(1, y[:, None], -torch.inf) / self.temperature
-        return Pair(Sample(x, y), Sample(x, torch.multinomial(belief.softmax(1), 1, generator=rng).squeeze(1)))
+        gumbel = -torch.empty_like(belief).exponential_(generator=rng).log()  # argmax(log p + Gumbel noise) samples p
+        return Pair(Sample(x, y), Sample(x, (belief + gumbel).argmax(1)))

@@ -1,0 +1,85 @@
+"""An image of the reader's own, read by a trained net: goodness per label and layer, or scores where there is none."""
+
+import charts
+import streamlit as st
+import widgets
+
+import ffcore
+from ffcore import Run
+
+
+def has_weights(run: Run) -> bool:
+    """Is there a net to ask?"""
+    return any((run.dir / name).exists() for name in ("weights.safetensors", "state.safetensors"))
+
+
+def box(run: Run) -> None:
+    """The folded part of a page that takes an image. Torch and the net are loaded when there is one."""
+    folded = st.expander("Try your own image", icon=":material/image:", on_change="rerun", key="own_image")
+    if not folded.open:
+        return
+    with folded:
+        if not has_weights(run):
+            st.info("This run has no weights yet; wait for its first epoch.")
+            return
+        file = st.file_uploader(
+            "A picture of one digit or object, like those above",
+            type=["png", "jpg", "jpeg", "bmp", "gif", "webp"],
+            help="It is resized to what the net takes. MNIST's digits are white on black and fill the middle.",
+            key="own_file",
+        )
+        if file:
+            try:
+                with st.spinner("Reading …"):
+                    show(run, file.getvalue())
+            except (ffcore.Refused, ffcore.Failed) as error:
+                st.error(f"{file.name}: {error}", icon=":material/block:")
+
+
+def show(run: Run, content: bytes) -> None:
+    """The image as the net sees it, and what it makes of it."""
+    widgets.settle_torch()
+    from ffcore.data import read_image
+
+    facts = run.config["facts"]
+    net = _net(str(run.dir), _stamp(run))
+    image = read_image(content, tuple(facts["shape"]))
+    if image.shape[1] == 1 and st.toggle("Invert: my image is dark on light", value=_is_light(image), key="own_invert"):
+        image = 255 - image
+    classes = facts["classes"]
+    scores = {name: values[0].numpy() for name, values in net.scores(image).items()}
+    left, main = st.columns([1, 2.6], gap="medium")
+    with left:
+        st.html(charts.picture(image[0].numpy(), "what the net sees"))
+        st.caption("What the net sees", text_alignment="center")
+    with main:
+        if net.model.has_goodness:
+            table = net.goodness(image)[0].numpy()
+            rows = [f"Layer {layer}" for layer in range(1, table.shape[1] + 1)]
+            st.html(charts.goodness_table(table, classes, None, rows, widgets.voters(run, len(rows))))
+        else:
+            table = scores[net.model.readouts[0]][:, None]
+            st.html(charts.goodness_table(table, classes, None, ["Score"]))
+        answers = {name: classes[int(values.argmax())] for name, values in scores.items()}
+        first = answers.pop(net.model.readouts[0])
+        others = "".join(f" The {name} read-out says **{answer}**." for name, answer in answers.items())
+        st.markdown(f"The net says **{first}**.{others} It has no way to say “none of these”.")
+
+
+def _is_light(image) -> bool:
+    """Light paper around dark ink, where the training images are the other way round?"""
+    edge = [*image[0, 0, 0], *image[0, 0, -1], *image[0, 0, :, 0], *image[0, 0, :, -1]]
+    return sum(int(pixel) for pixel in edge) / len(edge) > 127
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _net(directory: str, stamp: float):
+    from ffcore import Trained
+
+    return Trained(directory)
+
+
+def _stamp(run: Run) -> float:
+    """When its weights were last written: a running net is read anew."""
+    files = (run.dir / name for name in ("weights.safetensors", "state.safetensors"))
+    return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
