@@ -316,20 +316,23 @@ def goodness_table(
 
 
 def contact_sheet(
-    images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, classes: Sequence[str], chosen: int = -1
+    images: np.ndarray, labels: np.ndarray, guesses: np.ndarray, classes: Sequence[str], chosen: int = -1, truth: bool = False
 ) -> str:
-    """All sample images (n, C, H, W) with the net's guess beneath; wrong ones framed and crossed."""
+    """Sample images (n, C, H, W) with the net's guess beneath; wrong ones framed and crossed.
+
+    `truth`: a sheet of errors only, each with its class and what it was taken for.
+    """
     tiles = ""
     for i, image in enumerate(images):
         right = labels[i] == guesses[i]
-        kind = ("right" if right else "wrong") + (" chosen" if i == chosen else "")
-        said = html.escape(str(classes[guesses[i]]))
-        alt = f"{html.escape(str(classes[labels[i]]))} read as {said}"
+        kind = ("right" if right or truth else "wrong") + (" chosen" if i == chosen else "")
+        said, is_a = (html.escape(str(classes[int(of[i])])) for of in (guesses, labels))
+        alt = f"{is_a} read as {said}"
+        caption = f"{is_a} → <b>{said}</b>" if truth else f"{'' if right else '✗ '}{said}"
         tiles += (
-            f"<figure class='{kind}'><img src='{png(image)}' alt='{alt}' title='{alt}'>"
-            f"<figcaption>{'' if right else '✗ '}{said}</figcaption></figure>"
+            f"<figure class='{kind}'><img src='{png(image)}' alt='{alt}' title='{alt}'><figcaption>{caption}</figcaption></figure>"
         )
-    return f"{_SHEET_STYLE}<div class='sheet'>{tiles}</div>"
+    return f"{_SHEET_STYLE}<div class='sheet{' errors' if truth else ''}'>{tiles}</div>"
 
 
 def pairs(
@@ -405,6 +408,7 @@ _SHEET_STYLE = """<style>
 .pairs figcaption {font-weight: 700}
 .pairs .pos {border-left: 4px solid #0072B2; padding-left: .5rem}
 .pairs .neg {border-left: 4px dotted #D55E00; padding-left: .5rem; margin-top: .4rem}
+.sheet.errors {grid-template-columns: repeat(auto-fill, minmax(3.2rem, 1fr))}
 .sheet.fields {grid-template-columns: repeat(auto-fill, minmax(3.6rem, 1fr))}
 </style>"""
 

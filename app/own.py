@@ -1,6 +1,7 @@
 """An image of the reader's own, read by a trained net: goodness per label and layer, or scores where there is none."""
 
 import charts
+import numpy as np
 import streamlit as st
 import widgets
 
@@ -31,12 +32,12 @@ def box(run: Run) -> None:
         if file:
             try:
                 with st.spinner("Reading …"):
-                    show(run, file.getvalue())
+                    show(run, file.getvalue(), file.file_id)
             except (ffcore.Refused, ffcore.Failed) as error:
                 st.error(f"{file.name}: {error}", icon=":material/block:")
 
 
-def show(run: Run, content: bytes) -> None:
+def show(run: Run, content: bytes, key: str) -> None:
     """The image as the net sees it, and what it makes of it."""
     widgets.settle_torch()
     from ffcore.data import read_image
@@ -44,7 +45,9 @@ def show(run: Run, content: bytes) -> None:
     facts = run.config["facts"]
     net = _net(str(run.dir), _stamp(run))
     image = read_image(content, tuple(facts["shape"]))
-    if image.shape[1] == 1 and st.toggle("Invert: my image is dark on light", value=_is_light(image), key="own_invert"):
+    usual = run.samples()
+    odd = usual is not None and _is_light(image.numpy()) != _is_light(usual["images"])
+    if st.toggle("Swap light and dark", odd, key=f"invert_{key}", help="so that ink and paper are as in the training images"):
         image = 255 - image
     classes = facts["classes"]
     scores = {name: values[0].numpy() for name, values in net.scores(image).items()}
@@ -66,10 +69,10 @@ def show(run: Run, content: bytes) -> None:
         st.markdown(f"The net says **{first}**.{others} It has no way to say “none of these”.")
 
 
-def _is_light(image) -> bool:
-    """Light paper around dark ink, where the training images are the other way round?"""
-    edge = [*image[0, 0, 0], *image[0, 0, -1], *image[0, 0, :, 0], *image[0, 0, :, -1]]
-    return sum(int(pixel) for pixel in edge) / len(edge) > 127
+def _is_light(images: np.ndarray) -> bool:
+    """Is the rim of images (n, C, H, W) light, as of dark ink on paper?"""
+    rims = (images[..., 0, :], images[..., -1, :], images[..., :, 0], images[..., :, -1])
+    return float(np.mean([rim.mean() for rim in rims])) > 127
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)

@@ -1,6 +1,7 @@
 """What pages share: words for numbers, state badges, the run picker, values from the address, settings → form."""
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
@@ -23,12 +24,39 @@ _BADGES = {
 }
 
 
-@st.cache_resource(show_spinner=False)
-def settle_torch() -> None:
-    """The server computes with one thread: threads that spin would slow every training on this machine."""
-    import torch
+class _Warmer(threading.Thread):
+    """Imports torch beside the script threads, once the first page has had a moment to paint, or when hurried."""
 
-    torch.set_num_threads(1)
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.hurry = threading.Event()
+
+    def run(self) -> None:
+        self.hurry.wait(2)
+        import torch
+
+        import ffcore.training  # noqa: F401
+
+        torch.set_num_threads(1)  # threads that spin would slow every training on this machine
+
+
+@st.cache_resource(show_spinner=False)
+def _warmer() -> _Warmer:
+    warmer = _Warmer()
+    warmer.start()
+    return warmer
+
+
+def warm_torch() -> None:
+    """Have torch imported in the background, so that the first click that needs it is quick."""
+    _warmer()
+
+
+def settle_torch() -> None:
+    """Torch is here when this returns; the server computes with one thread."""
+    warmer = _warmer()
+    warmer.hurry.set()
+    warmer.join()
 
 
 def badge(state: str) -> str:
@@ -138,6 +166,11 @@ def latest(runs: list[Run], fits: Callable[[Run], bool] = lambda run: True) -> R
 def all_runs() -> list[Run]:
     """Every readable run, newest first, your own before the bundled."""
     return sorted((r for r in list_runs() if not r.problem), key=lambda r: r.bundled)
+
+
+def voters(run: Run, depth: int) -> list[int]:
+    """The layers whose goodness decides, as indices of arrays that have `depth` layers."""
+    return [layer - 1 for layer in run.config["model"].get("votes") or range(1, depth + 1)]
 
 
 def is_live(run: Run) -> bool:

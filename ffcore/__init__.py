@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "train": "jobs", "submit": "jobs", "resume": "jobs", "requeue": "jobs", "pause": "jobs", "stop": "jobs",
-    "position": "jobs", "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
+    "position": "jobs", "estimate": "jobs", "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
     "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
     "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
     "command": "rundir", "app": "serve",

@@ -12,22 +12,20 @@ def mean_square(h: Tensor) -> Tensor:
     return h.pow(2).mean(1)
 
 
-def scale(squared_length: Tensor, inputs: int, norm: str) -> Tensor | float:
+def scale(squared_length: Tensor, inputs: int, norm: str) -> Tensor:
     """Factor that normalises vectors of `inputs` entries with the given squared lengths (B, 1).
 
     rms: mean square 1 (a layer must not read its predecessor's goodness off the length of its input; Hinton 2022, §2).
     unit: length 1, which starves deep layers. none: 1.
     """
     if norm == "none":
-        return 1.0
+        return torch.ones_like(squared_length)
     length = squared_length.sqrt()
     return 1 / (length / inputs**0.5 + EPSILON) if norm == "rms" else 1 / (length + EPSILON)
 
 
 def normalise(h: Tensor, norm: str) -> Tensor:
     """(B, n) → (B, n) with mean square 1 (rms), length 1 (unit), or as it is (none)."""
-    if norm == "none":
-        return h
     return h * scale(torch.linalg.vector_norm(h, dim=1, keepdim=True).square(), h.shape[1], norm)
 
 

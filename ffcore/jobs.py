@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ffcore import data, runs, worker
 from ffcore.errors import Refused
@@ -14,7 +14,7 @@ from ffcore.worker import Progress, position
 if TYPE_CHECKING:
     from ffcore.trained import Trained
 
-__all__ = ["pause", "position", "requeue", "resume", "stop", "submit", "train"]
+__all__ = ["estimate", "pause", "position", "requeue", "resume", "stop", "submit", "train"]
 
 CORES_PER_RUN = 2
 
@@ -70,6 +70,26 @@ def start(run: Run) -> None:
             cwd=run.dir,
             start_new_session=True,  # it survives the server's Ctrl-C and a closed terminal
         )
+
+
+def estimate(config: dict[str, Any], root: str | None = None) -> float | None:
+    """Seconds of training that a configuration may take, going by the newest like run of this machine; None without one.
+
+    Like: the same model, negatives, data, schedule and kind of device; epochs and batch size may differ.
+    """
+    from ffcore.config import TrainSettings, resolve
+
+    def kind(of: dict[str, Any]) -> tuple:
+        return *(of[key] for key in ("model", "negatives", "data")), of["train"]["schedule"], of["device"].partition(":")[0]
+
+    for run in runs.list_runs(root, bundled=False):
+        status, past = run.status(), run.config
+        if not (status["pid"] and status["step"] and past.get("facts") and kind(past) == kind(config)):
+            continue  # an imported run has no pid: another machine timed it
+        train = resolve(TrainSettings(**config["train"]), past["facts"]["sizes"]["train"])
+        done = status["step"] / status["steps"] * past["train"]["epochs"]
+        return status["train_seconds"] / done * train.epochs
+    return None
 
 
 def check_resumable(run: Run) -> None:

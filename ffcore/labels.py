@@ -46,7 +46,8 @@ def drive(label: Tensor | None, table: Tensor, value: float) -> Tensor | float:
     if label.is_floating_point():
         return value * (label.to(table.dtype) @ table)
     # F.embedding, not table[label]: the backward of indexing adds in random order on two threads
-    return F.embedding(label, table) * value
+    found = F.embedding(label, table)
+    return found if value == 1 else found * value
 
 
 def squared_norm(label: Tensor | None, value: float) -> Tensor | float:

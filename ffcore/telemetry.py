@@ -99,7 +99,8 @@ def snapshot(
     first = model.incoming()[0][0]
     some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
     out["fields"] = first[some.to(first.device)].view(len(some), *model.shape).mean(1).half()
-    return {key: value.cpu().numpy() for key, value in out.items()}, dead
+    arrays = {key: value.half() if key[-1].isdigit() else value for key, value in out.items()}
+    return {key: value.cpu().numpy() for key, value in arrays.items()}, dead
 
 
 def alarms(checked: Evaluation, classes: int, dead: list[float]) -> Iterator[str]:

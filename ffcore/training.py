@@ -200,7 +200,8 @@ class Trainer:
                 for key, value in values.items():
                     if value is not None:
                         tensors[f"optimiser.{i}.{index}.{key}"] = torch.as_tensor(value)
-            schedule = {k: v for k, v in schedule.state_dict().items() if k != "lr_lambdas" and isinstance(v, int | float | list)}
+            schedule = {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list)}
+            schedule.pop("lr_lambdas", None)
             plain.append({"groups": inner["param_groups"], "schedule": schedule})
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         position = {"step": self.step, "seconds": self.seconds, "plain": plain, **more}

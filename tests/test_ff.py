@@ -1,6 +1,7 @@
 """The rule itself: the layer-1 shortcut against brute force, nothing flows back, and the loop's promises."""
 
 import json
+from functools import wraps
 
 import pytest
 import torch
@@ -63,7 +64,7 @@ def test_layer_1_is_bit_equal_with_and_without_a_layer_above(toy):
 def test_miner_and_training_share_one_image_product(toy):
     trainer = Trainer(toy_config("ff", negatives="hard_label", set={"train.head_every": 1}), toy)
     calls, product = [], trainer.model.product
-    trainer.model.product = lambda image: calls.append(1) or product(image)
+    trainer.model.product = wraps(product)(lambda *args: calls.append(1) or product(*args))
     trainer.learn(toy.train.x[:64].float() / 255, toy.train.y[:64])
     assert len(calls) == 1
 

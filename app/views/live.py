@@ -1,7 +1,11 @@
 """Live: watch every layer's goodness part while a run trains; pause, resume or stop it; see what came out."""
 
+from pathlib import Path
+
 import charts
 import feed
+import numpy as np
+import own
 import streamlit as st
 import widgets
 from components import live_chart, plotly_loader
@@ -10,11 +14,11 @@ from widgets import LIVE
 import ffcore
 from ffcore import Run
 
-PANEL_POINTS = 250  # per line and layer: keeps a tick under 60 kB
+POINTS = 500  # of all layers' lines together: a tick stays under 60 kB
 
 runs = widgets.all_runs()
-st.title("Live")
 if not runs:
+    st.title("Live")
     widgets.empty("No run has been started yet.", "Start one", "views/train.py")
 plotly_loader()
 
@@ -29,15 +33,13 @@ def watch(run: Run, period: float | None) -> None:
     if period and pace(status) >= 2 * period:
         st.rerun()  # a long run needs no hurry: once more, with a slower timer
     heading(run, status)
-    controls(run, status)
-    for alarm in story.alarms[-3:]:
-        st.warning(f"Step {alarm['step']:,}: {alarm['message']}", icon=":material/warning:")
+    for message in standing_alarms(story):
+        st.warning(message, icon=":material/warning:")
     if state == "queued":
         queue(run)
-    else:
-        tiles(run, status, story)
-        layers(run, story)
-        across(run, story)
+    tiles(run, status, story)
+    layers(run, story)
+    across(story)
     log(run)
 
 
@@ -47,8 +49,13 @@ def pace(status: dict) -> float:
 
 
 def heading(run: Run, status: dict) -> None:
+    """What this run is and what it does now, with the buttons that change that."""
     hanging = " :red-badge[:material/warning: no sign of life for two minutes]" if status.get("hanging") else ""
-    st.markdown(f"### {run.title()}\n{widgets.badge(status['state'])}{hanging} :gray[{run.id}]")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f"{widgets.badge(status['state'])}{hanging} :gray[{run.id}]", width="stretch")
+        controls(run, status)
+    if problem := st.session_state.pop("refused", None):
+        st.error(problem, icon=":material/block:")
     if status["reason"]:
         (st.error if status["state"] in ("failed", "lost") else st.info)(status["reason"])
 
@@ -56,20 +63,25 @@ def heading(run: Run, status: dict) -> None:
 def controls(run: Run, status: dict) -> None:
     """Pause, resume, stop: each asks the process, which answers within a step or two."""
     state, want = status["state"], run.want()
-    with st.container(horizontal=True):
-        if state in LIVE:
-            pausing, stopping = want == "pause", want == "stop"
-            st.button("Pausing …" if pausing else "Pause", icon=":material/pause:", disabled=pausing or stopping,
-                      on_click=run.control, args=("pause",), help="saves everything and frees the processor")
-            st.button("Stopping …" if stopping else "Stop", icon=":material/stop:", disabled=stopping,
-                      on_click=run.control, args=("stop",), help="ends the run and keeps its weights")
-        elif state in ("paused", "stopped", "lost") and not run.bundled:
-            st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=ask, args=(ffcore.requeue, run))
-            if state == "paused":
-                st.button("Stop", icon=":material/stop:", on_click=ask, args=(ffcore.stop, run),
-                          help="ends the run and keeps its weights")
-    if problem := st.session_state.pop("refused", None):
-        st.error(problem)
+    if state in LIVE:
+        pausing, stopping = want == "pause", want == "stop"
+        st.button("Pausing …" if pausing else "Pause", icon=":material/pause:", disabled=pausing or stopping, key="pause",
+                  on_click=run.control, args=("pause",), help="saves everything and frees the processor")
+        st.button("Stopping …" if stopping else "Stop", icon=":material/stop:", disabled=stopping, key="stop",
+                  on_click=run.control, args=("stop",), help="ends the run and keeps its weights")
+        return
+    if can_resume(run, status):
+        st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=ask, args=(ffcore.requeue, run),
+                  key="resume", help="goes on from the last saved state")
+    if state == "paused":
+        st.button("Stop", icon=":material/stop:", on_click=ask, args=(ffcore.stop, run), key="stop",
+                  help="ends the run and keeps its weights")  # fmt: skip
+
+
+def can_resume(run: Run, status: dict) -> bool:
+    """Does it lie there unfinished, with a state to go on from (or before its first step)?"""
+    unfinished = status["state"] in ("paused", "stopped", "lost", "failed") and not run.bundled
+    return unfinished and ((run.dir / "state.safetensors").exists() or not status["step"])
 
 
 def ask(verb, run: Run) -> None:
@@ -77,6 +89,12 @@ def ask(verb, run: Run) -> None:
         verb(run)
     except (ffcore.Refused, ffcore.Failed) as error:
         st.session_state.refused = str(error)
+
+
+def standing_alarms(story: feed.Story) -> list[str]:
+    """What the last epoch's check found; what it no longer finds is past."""
+    last = story.epochs[-1]["step"] if story.epochs else 0
+    return [f"After epoch {story.epochs[-1]['epoch']}, {alarm['message']}" for alarm in story.alarms if alarm["step"] == last]
 
 
 def queue(run: Run) -> None:
@@ -99,8 +117,9 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
             value = max(last.values()) if last else None
             st.metric("Validation accuracy", widgets.percent(value), border=True,
                       help="best read-out after the last epoch, on images held out of the training set")
-        epoch = story.ticks[-1]["epoch"] if story.ticks else 0.0
-        st.metric("Epoch", f"{epoch:.1f} / {status['epochs']}", border=True)
+        epoch = status["epoch"] if status["state"] == "done" else story.ticks[-1]["epoch"] if story.ticks else 0
+        epochs = status["epochs"] or run.config["train"]["epochs"] or "–"
+        st.metric("Epoch", f"{epoch:.1f} / {epochs}", border=True)
         speed = status["images_per_second"]
         st.metric("Images per second", f"{speed:,.0f}" if speed else "–", border=True)
         if status["state"] in LIVE:
@@ -112,42 +131,79 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
 
 
 def layers(run: Run, story: feed.Story) -> None:
-    """One card per layer: its two curves, and the histogram of the last snapshot."""
-    told = charts.by_layer(story.ticks)
-    if not told:
-        if story.ticks:
-            live_chart(charts.loss(story.ticks), key="loss", alt="loss over training")
-        else:
-            st.caption("Waiting for the first numbers …")
+    """A card per layer: how far positives and negatives are apart, pair by pair, and both curves."""
+    told, model = charts.by_layer(story.ticks), run.config["model"]
+    widths = model.get("widths", [])
+    if not told and story.ticks or not run.config["negatives"]:  # a net without goodness, or whose layers do not learn
+        with st.container(border=True):
+            st.markdown("**Loss** :small[of all layers together]")
+            live_chart(charts.loss(story.ticks, told=story.told[0]), key="loss", alt="loss over training")
         return
-    model = run.config["model"]
     theta = model.get("theta") if model.get("objective") == "threshold" else None
     epochs = run.snapshots()
     snapshot = feed.snapshot(run, epochs[-1]) if epochs else {}
     dead = {row["layer"]: row["dead"] for row in story.epochs[-1]["layers"]} if story.epochs else {}
-    widths = model.get("widths", [])
-    grid = st.grid(min(3, len(told)), min_column_width=330, gap="small")
-    for i, rows in told.items():
-        row = rows[-1][1]
-        with grid.cell(), st.container(border=True):
-            units = f" :gray[{widths[i]:,} units]" if i < len(widths) else ""
-            silent = f" · {widgets.percent(dead[i], 1)} dead" if i in dead else ""
-            st.markdown(f"**Layer {i + 1}**{units}  \n:small[gap {row['gap']:.2f} · d′ {row['dprime']:.2f} · "
-                        f"overlap {widgets.percent(row['overlap'], 0)}{silent}]")
-            live_chart(charts.goodness(rows, theta, PANEL_POINTS), key=f"goodness_{i}",
-                       alt=f"goodness of positives and negatives of layer {i + 1} over training")
-            if "pos" in snapshot:
-                figure = charts.histogram(*(snapshot[part][i] for part in ("edges", "pos", "neg")))
-                live_chart(figure, key=f"histogram_{i}",
-                           alt=f"goodness of layer {i + 1} on validation images after epoch {epochs[-1]}")
+    points = max(60, min(250, POINTS // max(1, len(widths))))
+    for layer in told or range(1, len(widths) + 1):  # empty cards before the first tick: nothing jumps
+        rows = told.get(layer, [])
+        with st.container(border=True):
+            units = f":gray[{widths[layer - 1]:,} units]" if layer <= len(widths) else ""
+            st.markdown(f"**Layer {layer}** {units} · {sentence(rows, dead.get(layer))}")
+            curves(layer, rows, theta, points, story.told[layer], snapshot, epochs)
 
 
-def across(run: Run, story: feed.Story) -> None:
-    """What compares layers: gap, d′, accuracy, dead units."""
+def sentence(rows: charts.Rows, dead: float | None) -> str:
+    """The layer's numbers, the one for beginners first."""
+    if not rows:
+        return ":gray[waiting for the first numbers …]"
+    row = rows[-1][1]
+    silent = "" if dead is None else f" · {widgets.percent(dead, 1)} dead"
+    if charts.is_paired(rows):
+        lead, paired = f"the right label wins **{widgets.percent(row['won'], 1)}** of pairs", f" · d′ of pairs {row['paired_dprime']:.2f}"
+    else:
+        lead, paired = f"positives lead by **{row['gap']:.2f}**", ""
+    numbers = f"gap {row['gap']:.2f}{paired} · d′ {row['dprime']:.2f} · overlap {widgets.percent(row['overlap'], 0)}{silent}"
+    return f"{lead} :small[:gray[{numbers}]]"
+
+
+def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epochs: list[int]) -> None:
+    """One layer's charts side by side; the difference leads where positives and negatives come in pairs."""
+    when = f"after epoch {epochs[-1]}" if epochs else "after each epoch"
+    shown, i = [], layer - 1
+
+    def counts(*names: str) -> list[np.ndarray]:
+        """This layer's arrays of the snapshot; empty ones before the first."""
+        return [snapshot[name][i] if name in snapshot else np.arange(2.0) if "edges" in name else np.zeros(1) for name in names]
+
+    if charts.is_paired(rows) or not rows:
+        shown += [
+            (f"difference_{layer}", charts.difference(rows, layer, points, told), "Lead of the right label",
+             f"goodness of positives minus negatives of layer {layer}, pair by pair, over training"),
+            (f"pairs_{layer}", charts.pair_histogram(*counts("pair_edges", "pair")), f"Lead, {when}",
+             f"lead of the right label in layer {layer} on validation images {when}"),
+        ]
+    shown += [
+        (f"goodness_{layer}", charts.goodness(rows, theta, points, told), "Goodness of right and wrong",
+         f"goodness of positives and negatives of layer {layer} over training"),
+        (f"histogram_{layer}", charts.histogram(*counts("edges", "pos", "neg")), f"Goodness, {when}",
+         f"goodness of layer {layer} on validation images {when}"),
+    ]
+    with st.grid(len(shown), min_column_width=260, gap="small") as grid:
+        for key, figure, title, alt in shown:
+            with grid.cell():
+                st.markdown(f":small[{title}]")
+                live_chart(figure, key=key, alt=alt)
+
+
+def across(story: feed.Story) -> None:
+    """What compares layers: pairs won, d′, accuracy, dead units."""
     shown = []
     if told := charts.by_layer(story.ticks):
-        shown += [(name, charts.separation(told, name, PANEL_POINTS), title) for name, title in (
-            ("gap", "Gap between positives and negatives"), ("dprime", "d′: the gap in standard deviations"))]
+        paired = all(charts.is_paired(rows) for rows in told.values())
+        names = {"won": "Pairs in which the right label wins", "paired_dprime": "d′ of the pairs: lead in standard deviations"}
+        names = names if paired else {"gap": "Gap between positives and negatives", "dprime": "d′: the gap in standard deviations"}
+        points = max(60, min(250, POINTS // len(told)))
+        shown += [(name, charts.separation(told, name, points, story.told), title) for name, title in names.items()]
     if story.epochs:
         shown += [("accuracy", charts.accuracy(story.epochs), "Accuracy on validation images"),
                   ("dead", charts.dead_units(story.epochs), "Dead units")]
@@ -155,7 +211,7 @@ def across(run: Run, story: feed.Story) -> None:
         return
     grid = st.grid(2, min_column_width=330, gap="small")
     for key, figure, title in shown:
-        with grid.cell(), st.container(border=True):
+        with grid.cell(), st.container(border=True, height="stretch"):
             st.markdown(f"**{title}**")
             live_chart(figure, key=key, alt=title)
 
@@ -172,50 +228,91 @@ def log(run: Run) -> None:
 def outcome(run: Run, result: dict) -> None:
     """What a finished run leaves: accuracy by read-out, confusions, worst errors, receptive fields."""
     st.header("Result")
-    with st.grid(4, min_column_width=150):
+    with st.grid(4, min_column_width=150, gap="small"):
         for name, row in result["readouts"].items():
-            st.metric(f"Test accuracy, {name}", widgets.percent(row["test"]), border=True,
-                      delta=f"validation {widgets.percent(row['validation'])}", delta_color="off", delta_arrow="off")
+            if row["test"] is None:
+                st.metric(f"Validation, {name}", widgets.percent(row["validation"]), border=True, delta="not tested",
+                          delta_color="off", delta_arrow="off")
+            else:
+                st.metric(f"Test accuracy, {name}", widgets.percent(row["test"]), border=True,
+                          delta=f"validation {widgets.percent(row['validation'])}", delta_color="off", delta_arrow="off")
         for row in result["layers"]:
             if row["validation_accuracy"] is not None:
-                st.metric(f"Layer {row['layer'] + 1} alone", widgets.percent(row["validation_accuracy"]), border=True,
+                st.metric(f"Layer {row['layer']} alone", widgets.percent(row["validation_accuracy"]), border=True,
                           delta="validation", delta_color="off", delta_arrow="off")
-    evaluation, classes = run.evaluation(), run.config["facts"]["classes"]
-    left, right = st.columns(2)
-    with left, st.container(border=True, height="stretch"):
-        st.markdown("**Which classes it confuses** :small[test images; mistakes coloured]")
-        if evaluation:
-            live_chart(charts.confusion(evaluation["confusion"], classes), key="confusion",
+    evaluation, epochs = run.evaluation(), run.snapshots()
+    facts = run.config["facts"]
+    fields = feed.snapshot(run, epochs[-1]).get("fields") if epochs else None
+    grid = st.grid(2, min_column_width=330, gap="small")
+    if evaluation:
+        with grid.cell(), st.container(border=True, height="stretch"):
+            st.markdown("**Which classes it confuses** :small[test images; mistakes coloured]")
+            live_chart(charts.confusion(evaluation["confusion"], facts["classes"]), key="confusion",
                        alt="confusion matrix of the test images")
-    with right, st.container(border=True, height="stretch"):
-        st.markdown("**What units of layer 1 look for** :small[incoming weights]")
-        epochs = run.snapshots()
-        if epochs and "fields" in (snapshot := feed.snapshot(run, epochs[-1])):
-            st.html(charts.fields(snapshot["fields"]))
+    if fields is not None:
+        with grid.cell(), st.container(border=True, height="stretch"):
+            st.markdown("**What units of layer 1 look for** :small[incoming weights]")
+            st.html(charts.fields(fields))
             st.caption("Blue pixels excite the unit, vermilion ones calm it.")
-    if evaluation and "worst_images" in evaluation:
+    if evaluation and len(evaluation["worst_index"]):
         with st.container(border=True):
-            st.markdown("**Its worst errors** :small[the test images that it was most wrong about]")
-            worst = (evaluation[f"worst_{part}"] for part in ("images", "label", "prediction"))
-            st.html(charts.contact_sheet(*worst, classes))
+            errors(run, evaluation)
+
+
+def errors(run: Run, evaluation: dict) -> None:
+    """The images that it was most wrong about; the run remembers their places only, so the data must be here."""
+    st.markdown("**Its worst errors** :small[the test images that it was most wrong about, and what it read]")
+    with st.empty(), st.skeleton(height=140):
+        images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()))
+    if isinstance(images, str):
+        st.caption(images)
+        return
+    labels, said = evaluation["worst_label"], evaluation["worst_prediction"]
+    st.html(charts.contact_sheet(images, labels, said, run.config["facts"]["classes"], truth=True))
+
+
+@st.cache_data(max_entries=32, ttl=600, show_spinner=False)
+def test_images(directory: str, index: tuple[int, ...]) -> np.ndarray | str:
+    """These test images of a run's own data, (n, C, H, W) uint8, or why they cannot be shown."""
+    config = Run(directory).config
+    name, title = config["data"]["name"], config["facts"]["data_title"]
+    public = name in ffcore.data.DATASETS
+    if not (ffcore.data.present(name, config["data_root"]) if public else Path(name).suffix == ".npz" and Path(name).is_file()):
+        return f"The images are not in this machine's data folder ({title}), so they cannot be shown."
+    widgets.settle_torch()
+    try:
+        data = ffcore.data.load(ffcore.data.DataSettings(**config["data"]), config["data_root"])
+    except (ffcore.Refused, ffcore.Failed) as error:
+        return f"The images cannot be shown: {error}"
+    if data.hash != config["facts"]["data_hash"]:
+        return f"The {title} in this machine's data folder is not what this run was tested on, so no images can be shown."
+    return data.test.x[list(index)].numpy()
 
 
 training = widgets.latest(runs, lambda run: run.state == "running")
 chosen = widgets.pick_run(runs, training or widgets.latest(runs, widgets.is_live) or runs[0])
 period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
 st.fragment(watch, run_every=period)(chosen, period)
-if result := chosen.status()["result"]:
+if (result := chosen.status()["result"]) and not widgets.is_live(chosen):
     outcome(chosen, result)
+    own.box(chosen)
 widgets.explain(
     """
-**Two curves per layer.** Goodness is the mean square of a layer's activities. The blue solid curve is its mean over
-*positives* (images with the right label), the vermilion dotted one over *negatives* (the same images with a wrong
-label). Each band holds the middle 80% of images. Learning is the two curves parting; each layer does it on its own,
-from its own local loss.
+**Goodness** is the mean square of a layer's activities: how excited the layer is. Every step shows each layer *pairs*: an
+image with its right label, the positive x⁺, and the same image with a wrong label, the negative x⁻.
 
-**The gap and d′.** The gap is the distance between the two means; d′ divides it by the spread, so 1 means the two
-histograms still overlap a lot, 3 means they hardly touch. With the *threshold* objective a dashed line shows θ:
-positives should end above it and negatives below. The *gap* objective has no θ; only the difference counts.
+**Lead of the right label** is the goodness of the positive minus that of its own negative, the mean over pairs in a band
+that holds the middle 80%. Above 0 the right label wins. The training objective pushes exactly this up, in each layer on
+its own, with no error passed between layers. In the histogram beside it, blue images are read right against that one
+wrong label, vermilion ones are not.
+
+**Goodness** of the two: the blue solid curve is the mean over positives, the vermilion dotted one over negatives. The
+curves part as the layer learns. Their bands overlap even in a good net, because images differ from each other far more
+than two labels of the same image do; that is why the lead is taken pair by pair. With the *threshold* objective a dashed
+line shows θ: positives should end above it and negatives below. The *gap* objective has no θ.
+
+**d′** is a difference divided by its standard deviation: d′ of pairs for the lead, plain d′ for the two curves, where 1
+means much overlap and 3 hardly any.
 
 **Dead units** are never switched on by any validation image: they learn nothing any more. **A layer alone** reads the
 image by its own goodness only.

@@ -3,12 +3,12 @@
 import charts
 import feed
 import numpy as np
+import own
 import streamlit as st
 import widgets
 
 import ffcore
 from ffcore import Run
-from ffcore import data as ffcore_data
 
 
 def guesses(snapshot: dict, votes: list[int]) -> np.ndarray:
@@ -46,7 +46,7 @@ def show(run: Run) -> None:
     digit = st.session_state.digit - 1
     snapshot, true = feed.snapshot(run, epoch), int(samples["labels"][digit])
     depth = snapshot["goodness"].shape[2] if "goodness" in snapshot else 0
-    votes = voters(run, depth)
+    votes = widgets.voters(run, depth)
     said = guesses(snapshot, votes)
     right = int((said == samples["labels"]).sum())
 
@@ -75,44 +75,6 @@ def show(run: Run) -> None:
     when = f"after epoch {epoch}" if epoch else "before training"
     st.markdown(f"**{right} of {n} test images read right** {when}")
     st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
-
-
-def own_image(run: Run) -> None:
-    """A file of the reader's, read by the net on screen. Torch is loaded only when there is one."""
-    box = st.expander("Try your own image", icon=":material/image:", on_change="rerun")
-    if not box.open:
-        return
-    with box:
-        file = st.file_uploader("A picture of one digit or object, like those above", type=["png", "jpg", "jpeg", "bmp"])
-        if not file:
-            return
-        facts = run.config["facts"]
-        try:
-            with st.spinner("Reading …"):
-                widgets.settle_torch()
-                image = ffcore_data.read_image(file.getvalue(), facts["shape"])
-                net = ffcore.load(str(run.dir))
-                values = net.goodness(image) if net.model.has_goodness else None
-                scores = next(iter(net.scores(image).values()))[0].numpy()
-        except (ffcore.Refused, ffcore.Failed) as error:
-            st.error(str(error), icon=":material/block:")
-            return
-        left, main = st.columns([1, 2.6], gap="medium")
-        with left:
-            st.html(charts.picture(image[0].numpy(), "what the net sees"))
-            st.caption("What the net sees", text_alignment="center")
-        with main:
-            table = scores[:, None] if values is None else values[0].numpy()
-            names = ["Score"] if values is None else [f"Layer {i + 1}" for i in range(table.shape[1])]
-            votes = None if values is None else voters(run, table.shape[1])
-            st.html(charts.goodness_table(table, facts["classes"], None, names, votes))
-            answer = facts["classes"][int(scores.argmax())]
-            st.markdown(f"The net says **{answer}**. It has no way to say “none of these”.")
-
-
-def voters(run: Run, depth: int) -> list[int]:
-    """The layers whose goodness decides."""
-    return list(run.config["model"].get("votes") or range(depth))
 
 
 def turn(step: int, n: int) -> None:
@@ -162,13 +124,14 @@ result = chosen.status()["result"] or {}
 facts = chosen.config["facts"]
 told = f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right" if result.get(
     "test_accuracy") else ""
-st.caption(f"On screen: {chosen.title()}{told}. {facts.get('provenance', '')}")
+n = len(chosen.samples()["labels"])
+st.caption(f"On screen: {chosen.title()}{told}. {n} fixed test images of {facts['data_title']}. {facts['provenance']}")
 try:
     st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
 except ffcore.Refused as error:
     st.error(str(error))
 
-own_image(chosen)
+own.box(chosen)
 with st.container(horizontal=True):
     if st.button("Watch it learn", type="primary", icon=":material/model_training:"):
         st.switch_page("views/train.py")
@@ -192,3 +155,4 @@ is a guess.
 The images are a fixed sample of the test set, which training never saw.
 """
 )
+widgets.warm_torch()

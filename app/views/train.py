@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from pathlib import Path
 
 import charts
@@ -140,29 +139,14 @@ def choose_settings(base: dict) -> dict:
     return changed
 
 
-def command(request: dict) -> str:
-    """The `ffcore train …` line of a request."""
-    words = ["ffcore", "train"]
-    for flag in ("preset", "model", "negatives", "data"):
-        words += [f"--{flag}", request[flag]] if request.get(flag) else []
-    words += ["--seed", str(request["seed"])]
-    for key, value in request["set"].items():
-        words += ["--set", f"{key}={value if isinstance(value, str) else json.dumps(value, separators=(',', ':'))}"]
-    return shlex.join(words)
-
-
 def prospects(config: dict) -> str:
-    """How long it may take, by a like run of the past, and what waits before it."""
-    runs = widgets.all_runs()
-    like = next((r for r in runs if not r.bundled and r.config["model"] == config["model"] and r.status()["epoch"]
-                 and r.config["data"]["name"].startswith(config["data"]["name"].replace("auto", ""))), None)
-    if like:
-        past = like.status()
-        seconds = past["train_seconds"] / past["epoch"] * (config["train"]["epochs"] or past["epochs"])
-        time = f"About **{widgets.duration(seconds)}** of training, going by “{like.title()}”"
+    """How long it may take, and what waits before it."""
+    seconds = ffcore.estimate(config)
+    if seconds:
+        time = f"About **{widgets.duration(max(10, seconds))}** of training, going by a like run on this machine"
     else:
-        time = "No such run has been timed on this machine yet; the default takes **well under a minute** on two cores"
-    states = [r.state for r in runs if not r.bundled]
+        time = "No such run has been timed on this machine yet; the default takes **about a minute** on two cores"
+    states = [r.state for r in widgets.all_runs() if not r.bundled]
     ahead = states.count("queued") + states.count("running")
     queue = f"**{ahead} run{'s' * (ahead > 1)}** before it." if ahead else "The queue is empty: it starts at once."
     return f"{time}. {queue}"
@@ -196,7 +180,7 @@ except ffcore.Refused as error:
 
 with ready:
     st.markdown(prospects(config))
-    st.code(command(request), language="bash", wrap_lines=True)
+    st.code(ffcore.command(config), language="bash", wrap_lines=True)
     if st.button("Start training", type="primary", icon=":material/play_arrow:"):
         try:
             with st.spinner("Starting …"):

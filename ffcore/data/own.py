@@ -122,9 +122,10 @@ def _read_folder(path: Path, size: int):
         raise Refused(f"{path} holds no class folders; put the images of each class into a folder of its own")
     x, y = [], []
     for label, folder in enumerate(folders):
-        for file in _visible(folder):
-            if file.is_dir():
-                raise Refused(f"{folder} holds folders where images belong; give the folder just above the classes")
+        files = _visible(folder)
+        if any(file.is_dir() for file in files):
+            raise Refused(f"{folder} holds folders where images belong; give the folder just above the classes")
+        for file in files:
             x.append(_pixels(file, (size, size), "RGB"))
             y.append(label)
     if not x:

@@ -21,14 +21,22 @@ class View:
     def __init__(self, model: "ForwardForward"):
         self.model, self.classes = model, model.classes
         self._grad = torch.is_grad_enabled()
-        self._known: dict[int, tuple[Tensor, ...]] = {}
+        self._known: dict[tuple, tuple] = {}
+
+    def _once(self, compute, image: Tensor) -> tuple[Tensor, Tensor]:
+        key = (compute.__name__, id(image))
+        if key not in self._known:
+            with torch.set_grad_enabled(self._grad):  # a miner asks without gradient for what training then needs with
+                self._known[key] = (compute(image, self), image)  # keeps the image, and so its id, alive
+        return self._known[key][0]
 
     def product(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Layer 1's product and squared length of the image, (B, n₁) and (B, 1)."""
-        if id(image) not in self._known:
-            with torch.set_grad_enabled(self._grad):  # a miner asks without gradient for what training then needs with
-                self._known[id(image)] = (*self.model.product(image), image)  # keeps the image, and so its id, alive
-        return self._known[id(image)][:2]
+        """Layer 1's image product, and the image's squared length, (B, n₁) and (B, 1)."""
+        return self._once(self.model.product, image)
+
+    def base(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """What all one-hot label hypotheses share, (B, n₁), and the scale of their label columns, (B, 1)."""
+        return self._once(self.model.base, image)
 
     @torch.no_grad()
     def label_goodness(self, image: Tensor, layers: int = 0) -> Tensor:
@@ -138,8 +146,8 @@ class ForwardForward(Model):
     def view(self):
         return View(self)
 
-    def product(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Layer 1's image product (B, n₁) and the image's squared length (B, 1): all that its label hypotheses share."""
+    def product(self, image: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:
+        """Layer 1's image product (B, n₁) and the image's squared length (B, 1)."""
         x = labels.room(self.pixels(image), self.classes, self.settings.label)
         return F.linear(x, self.weights[0]).float(), torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
 
@@ -148,9 +156,19 @@ class ForwardForward(Model):
         s = self.scale(squared, label)
         return s * (product + labels.drive(label, self.label_weights, self.settings.label_value)) + self.biases[0]
 
-    def scale(self, squared: Tensor, label: Tensor | None) -> Tensor | float:
+    def scale(self, squared: Tensor, label: Tensor | None) -> Tensor:
+        """Factor that normalises layer 1's input under a label, (B, 1)."""
         total = squared + labels.squared_norm(label, self.settings.label_value)
         return formulas.scale(total, self.inputs, self.settings.norm)
+
+    def base(self, image: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:
+        """The layer-1 shortcut: s·(W·image) + b (B, n₁) and s (B, 1). A label's drive is then base + s·W_label[label].
+
+        Exact, because every one-hot label has the same length and so the same scale s.
+        """
+        product, squared = (view or self).product(image)
+        s = self.scale(squared, torch.zeros(len(image), dtype=torch.long, device=image.device))
+        return torch.addcmul(self.biases[0], s, product), s
 
     def drive(self, layer: int, h: Tensor) -> Tensor:
         """Drive of a layer above the first from the activity below, (B, m) → (B, n)."""
@@ -158,7 +176,7 @@ class ForwardForward(Model):
 
     def activities(self, sample: Sample, view: View | None = None) -> list[Tensor]:
         """Activity of every layer, [(B, n₁), …]; the first may come from the step's view."""
-        h = self.activity(0, self.first_drive(*(view or self).product(sample.image), sample.label))
+        h = self.activity(0, self.sample_drive(sample, view or self))
         out = [h]
         for layer in range(1, len(self.weights)):
             h = self.activity(layer, self.drive(layer, h))
@@ -185,10 +203,14 @@ class ForwardForward(Model):
 
     def pair_drive(self, pair, view: View) -> Tensor:
         """Layer 1's drive for positives, then negatives, stacked: (2B, n₁). A shared image is multiplied once."""
-        if pair.neg.image is pair.pos.image:
-            product, squared = view.product(pair.pos.image)
-            return torch.cat([self.first_drive(product, squared, s.label) for s in pair])
-        return torch.cat([self.first_drive(*view.product(s.image), s.label) for s in pair])
+        return torch.cat([self.sample_drive(sample, view) for sample in pair])
+
+    def sample_drive(self, sample: Sample, view: View) -> Tensor:
+        """Layer 1's drive of one sample, (B, n₁), by way of what the view already knows of its image."""
+        if sample.label is None or sample.label.is_floating_point():
+            return self.first_drive(*view.product(sample.image), sample.label)
+        base, s = view.base(sample.image)
+        return torch.addcmul(base, s, labels.drive(sample.label, self.label_weights, self.settings.label_value))
 
     def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
         """The local loss of one layer from its stacked drive and activity, (2B, n)."""
@@ -210,13 +232,11 @@ class ForwardForward(Model):
 
     def label_goodness(self, image, layers=0, view=None):
         depth = layers or len(self.weights)
-        product, squared = (view or self).product(image)
-        one_hot = torch.zeros(len(image), dtype=torch.long, device=image.device)
-        s = self.scale(squared, one_hot)  # every one-hot label has the same length, so one scale serves them all
-        base, table = s * product + self.biases[0], self.settings.label_value * self.label_weights
+        base, s = (view or self).base(image)
+        table = self.settings.label_value * self.label_weights
         out = []
         for c in range(self.classes):
-            h = self.activity(0, base + s * table[c])
+            h = self.activity(0, torch.addcmul(base, s, table[c]))
             out.append([self.goodness(0, h)])
             for layer in range(1, min(depth, len(self.weights))):
                 h = self.activity(layer, self.drive(layer, h))
