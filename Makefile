@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench checkpoints clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ lint: $(READY)
 
 bench: $(READY)  ## speed and overhead, measured here and now
 	$(BIN)/python -m pytest bench -rs --benchmark-disable-gc
+
+checkpoints: $(READY)  ## train the bundled checkpoints again
+	$(BIN)/python checkpoints/build.py
 
 clean:
 	rm -rf $(VENV) dist build .ruff_cache .pytest_cache

@@ -62,7 +62,7 @@ def goodness(rows: Rows, threshold: float | None = None, limit: int = POINTS, to
     for side, values in streams.items():
         name, colour, dash = _SIDES[side]
         traces += _banded(x[keep], values[keep], name, colour, dash)
-    figure = _figure(traces, CURVE, x="epoch", y="goodness", legend=True)
+    figure = _titled(_figure(traces, CURVE, x="epoch", y="goodness", legend=True), "Goodness")
     figure["layout"]["yaxis"]["rangemode"] = "tozero"
     if threshold is not None:
         _level(figure, threshold, f"θ = {threshold:g}")
@@ -74,7 +74,7 @@ def difference(rows: Rows, layer: int, limit: int = POINTS, told: int = 0) -> di
     x, values = np.array([epoch for epoch, _ in rows], float), _stream(rows, "pair")
     keep = thin(values[:, 0][None], limit)
     traces = _banded(x[keep], values[keep], "g⁺ − g⁻", _of_layer(layer)["line"]["color"], "solid")
-    figure = _figure(traces, CURVE, x="epoch", y="g⁺ − g⁻")
+    figure = _titled(_figure(traces, CURVE, x="epoch", y="g⁺ − g⁻"), "Lead of the right label")
     return _tell(_level(figure, 0, "tie"), len(keep), max(told, len(x)))
 
 
@@ -141,16 +141,16 @@ def _of_layer(layer: int, width: float = 2) -> dict:
     return {"line": line, "marker": {"symbol": MARKS[i], "size": 6}, "hovertemplate": "%{y:.3g}"}
 
 
-def histogram(edges: np.ndarray, pos: np.ndarray, neg: np.ndarray) -> dict:
+def histogram(edges: np.ndarray, pos: np.ndarray, neg: np.ndarray, title: str = "") -> dict:
     """Goodness of positives over that of negatives, as shares: edges (B + 1,), counts (B,) each."""
     traces = []
     for side, counts in (("neg", neg), ("pos", pos)):
         name, colour, dash = _SIDES[side]
         traces.append(_steps(edges, counts / max(1, counts.sum()), name, colour, dash))
-    return _shares(traces, edges, pos + neg, "goodness")
+    return _titled(_shares(traces, edges, pos + neg, "goodness"), title)
 
 
-def pair_histogram(edges: np.ndarray, pair: np.ndarray) -> dict:
+def pair_histogram(edges: np.ndarray, pair: np.ndarray, title: str = "") -> dict:
     """g⁺ − g⁻ of every image as shares, edges (B + 1,), counts (B,): blue where the right label wins, vermilion elsewhere."""
     share = pair / max(1, pair.sum())
     right = edges[:-1] >= 0  # 0 is not always an edge: the bin that holds it counts as lost
@@ -161,7 +161,7 @@ def pair_histogram(edges: np.ndarray, pair: np.ndarray) -> dict:
     figure = _shares(traces, edges, pair, "g⁺ − g⁻")
     line = {"color": INK, "width": 1.2, "dash": "dash"}
     figure["layout"]["shapes"] = [{"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": 0, "x1": 0, "line": line}]
-    return figure
+    return _titled(figure, title)
 
 
 def _steps(edges: np.ndarray, share: np.ndarray, name: str, colour: str, dash: str) -> dict:
@@ -329,10 +329,9 @@ def contact_sheet(
         said, is_a = (html.escape(str(classes[int(of[i])])) for of in (guesses, labels))
         alt = f"{is_a} read as {said}"
         caption = f"{is_a} → <b>{said}</b>" if truth else f"{'' if right else '✗ '}{said}"
-        tiles += (
-            f"<figure class='{kind}'><img src='{png(image)}' alt='{alt}' title='{alt}'><figcaption>{caption}</figcaption></figure>"
-        )
-    return f"{_SHEET_STYLE}<div class='sheet{' errors' if truth else ''}'>{tiles}</div>"
+        picture = f"<img src='{png(image)}' alt='{alt}' title='{alt}'>"
+        tiles += f"<figure class='{kind}'>{picture}<figcaption>{caption}</figcaption></figure>"
+    return f"{_SHEET_STYLE}<div class='sheets'><div class='sheet{' errors' if truth else ''}'>{tiles}</div></div>"
 
 
 def pairs(
@@ -353,27 +352,27 @@ def picture(image: np.ndarray, alt: str, width: int = 240) -> str:
     """One image (C, H, W), large and with its pixels sharp."""
     return (
         f"<img src='{png(image)}' alt='{html.escape(alt)}' style='width:100%;max-width:{width}px;aspect-ratio:1;"
-        "image-rendering:pixelated;border-radius:.6rem;display:block'>"
+        "image-rendering:pixelated;border-radius:.6rem;display:block;margin:auto'>"
     )
 
 
 def fields(weights: np.ndarray) -> str:
     """Receptive fields (n, H, W): blue pushes the unit up, vermilion down; each scaled by its own maximum."""
     tiles = ""
-    up, down, paper = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in (POSITIVE, NEGATIVE, "#FFFFFF"))
+    up, down = (np.array([int(c[i : i + 2], 16) for i in (1, 3, 5)]) for c in ("#2A9FE0", NEGATIVE))  # on light and dark
     for i, field in enumerate(np.nan_to_num(weights.astype(float))):
         depth = field / (np.abs(field).max() or 1.0)
-        colour = paper + np.abs(depth)[..., None] * (np.where(depth[..., None] > 0, up, down) - paper)
-        alt = f"incoming weights of unit {i + 1}"
-        tiles += f"<figure><img src='{png(colour.transpose(2, 0, 1))}' alt='{alt}'></figure>"
+        colour = np.where(depth[..., None] > 0, up, down)
+        seen = np.concatenate([colour, 255 * np.abs(depth)[..., None]], 2)
+        tiles += f"<figure><img src='{png(seen.transpose(2, 0, 1))}' alt='incoming weights of unit {i + 1}'></figure>"
     return f"{_SHEET_STYLE}<div class='sheet fields'>{tiles}</div>"
 
 
 def png(image: np.ndarray) -> str:
-    """(C, H, W) or (H, W), 0…255, as a data URI."""
+    """(C, H, W) or (H, W), 0…255, as a data URI; a fourth channel is opacity."""
     pixels = np.clip(image, 0, 255).astype(np.uint8)
     pixels = pixels.transpose(1, 2, 0) if pixels.ndim == 3 else pixels[..., None]
-    pixels = pixels[..., 0] if pixels.shape[2] in (1, 2) else pixels[..., :3]
+    pixels = pixels[..., 0] if pixels.shape[2] in (1, 2) else pixels[..., :4]
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "png")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
@@ -394,7 +393,9 @@ _TABLE_STYLE = """<style>
 .goodness td.win {font-weight: 700; outline: 2px solid currentColor; outline-offset: -2px}
 </style>"""
 _SHEET_STYLE = """<style>
-.sheet {display: grid; grid-template-columns: repeat(auto-fill, minmax(2.6rem, 1fr)); gap: .35rem}
+.sheet {display: grid; grid-template-columns: repeat(16, minmax(0, 1fr)); gap: .35rem}
+@container (max-width: 44rem) {.sheet {grid-template-columns: repeat(8, minmax(0, 1fr))}}
+.sheets {container-type: inline-size}
 .sheet figure {margin: 0; text-align: center}
 .sheet img {width: 100%; aspect-ratio: 1; image-rendering: pixelated; border-radius: .3rem; display: block}
 .sheet figcaption {font-size: .78rem; line-height: 1.4}
@@ -409,7 +410,8 @@ _SHEET_STYLE = """<style>
 .pairs .pos {border-left: 4px solid #0072B2; padding-left: .5rem}
 .pairs .neg {border-left: 4px dotted #D55E00; padding-left: .5rem; margin-top: .4rem}
 .sheet.errors {grid-template-columns: repeat(auto-fill, minmax(3.2rem, 1fr))}
-.sheet.fields {grid-template-columns: repeat(auto-fill, minmax(3.6rem, 1fr))}
+.sheet.fields {grid-template-columns: repeat(4, minmax(0, 6.2rem)); justify-content: center; gap: .6rem}
+.sheet.fields img {box-shadow: 0 0 0 1px rgba(127, 127, 127, .35)}
 </style>"""
 
 
@@ -427,6 +429,16 @@ def _figure(traces: list[dict], height: int, x: str, y: str, legend: bool = Fals
         "uirevision": "the reader's",  # constant: zoom and legend are the reader's, and survive new data
     }
     return {"data": traces, "layout": layout}
+
+
+def _titled(figure: dict, title: str) -> dict:
+    """A small heading inside the figure, in line with the legend: charts side by side keep level."""
+    layout = figure["layout"]
+    place = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 6}}
+    layout["title"] = {"text": title, **place, "font": {"size": 13}}
+    layout["margin"]["t"] = 34
+    layout["legend"] |= {"x": 1, "xanchor": "right"}
+    return figure
 
 
 def _level(figure: dict, y: float, text: str = "") -> dict:

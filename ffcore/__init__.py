@@ -10,17 +10,16 @@ __version__ = "0.1.0"
 
 _WHERE = {
     "train": "jobs", "submit": "jobs", "resume": "jobs", "requeue": "jobs", "pause": "jobs", "stop": "jobs",
-    "position": "jobs", "estimate": "jobs", "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
+    "position": "jobs", "estimate": "jobs",
+    "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
     "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
     "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
     "command": "rundir", "app": "serve",
     "example": "catalogue", "doctor": "catalogue", "study": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip
 
-__all__ = ["__version__", *_WHERE]
-
-
 _MODULES = ("catalogue", "data", "runs")  # public as modules, too
+__all__ = ["__version__", *_MODULES, *_WHERE]
 
 
 def __getattr__(name: str):
@@ -29,9 +28,6 @@ def __getattr__(name: str):
     if name not in _WHERE:
         raise AttributeError(f"module 'ffcore' has no attribute '{name}'")
     return getattr(importlib.import_module(f"ffcore.{_WHERE[name]}"), name)
-
-
-__all__ = ["__version__", *_MODULES, *_WHERE]
 
 
 def __dir__():

@@ -58,6 +58,8 @@ class Trainer:
         self.optimisers = [self._optimiser(group) for group in self.groups]
         self.schedules = [self._schedule(i) for i in range(len(self.groups))]
         self.step, self.seconds = 0, 0.0
+        self.checked: readout.Evaluation | None = None  # the last validation
+        self.checked_step = -1
         if self.train.compile:
             setattr(self.model, self.model.compiles, torch.compile(getattr(self.model, self.model.compiles)))
 
@@ -160,25 +162,35 @@ class Trainer:
             "layers": telemetry.layers_now(terms) if self.train.telemetry else [],
         }
 
+    def check(self) -> readout.Evaluation:
+        """Every read-out of the net as it is now, on the validation images (or, where there are none, on training images)."""
+        if self.checked_step != self.step:
+            self.checked = readout.evaluate(self.model, *self.probe(), self.train.precision)
+            self.checked_step = self.step
+        return self.checked
+
+    def probe(self) -> tuple[Tensor, Tensor]:
+        """The images and labels that validation and snapshots look at."""
+        held_out = self.data.validation
+        return held_out if len(held_out.y) else tuple(part[: telemetry.PROBE] for part in self.data.train)
+
     def epoch(self) -> dict[str, Any]:
         """Validation by every read-out, and the snapshot."""
         if not finite(self.model):
             raise Failed(f"diverged at step {self.step}: a weight is no longer a number; lower train.lr or model.alpha")
-        held_out = self.data.validation if len(self.data.validation.y) else None
-        x, y = held_out or tuple(part[: telemetry.PROBE] for part in self.data.train)
-        self.checked = readout.evaluate(self.model, x, y, self.train.precision)
+        held_out, checked = len(self.data.validation.y) > 0, self.check()
         arrays, self.dead = {}, []
         if self.train.telemetry:
             shown = self.data.test.x[:SAMPLES].float().div(255)
-            arrays, self.dead = telemetry.snapshot(self.model, x, y, self.checked.goodness, shown, self.train.precision)
-        own = self.checked.layers if held_out else []
+            arrays, self.dead = telemetry.snapshot(self.model, *self.probe(), checked.goodness, shown, self.train.precision)
+        own = checked.layers if held_out else []
         layers = [
             {"layer": i, "validation_accuracy": right, "dead": share}
             for i, (right, share) in enumerate(itertools.zip_longest(own, self.dead), 1)
         ]
         return {
             "epoch": self.step // self.steps_per_epoch,
-            "validation": self.checked.accuracy if held_out else None,
+            "validation": checked.accuracy if held_out else None,
             "layers": layers,
             "arrays": arrays,
         }

@@ -5,6 +5,7 @@ import os
 import platform
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -91,11 +92,14 @@ def _work(run: Run, progress: Progress | None, started: float) -> "Trained":
 
     run.write_status(state="running", pid=os.getpid(), heartbeat=time.time(), started_at=started, reason=None)
     try:
-        _train(run, progress, started)
+        with _interruptible(run) as interrupted:
+            _train(run, progress, started)
+        if interrupted and run.stored_status()["state"] == "paused":
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         log(run, "interrupted")
-        if run.stored_status()["state"] == "running":
-            run.write_status(state="paused", reason="interrupted before its first saved state", ended_at=time.time())
+        if run.stored_status()["state"] == "running":  # in the middle of a step: what was saved before it counts
+            run.write_status(state="paused", reason="interrupted; goes on from the last saved state", ended_at=time.time())
         raise
     except (Failed, Refused) as error:
         _fail(run, str(error))
@@ -113,6 +117,31 @@ def _work(run: Run, progress: Progress | None, started: float) -> "Trained":
             f"{run.dir / 'log.txt'} has the details",
         ) from error
     return Trained(run.dir)
+
+
+@contextmanager
+def _interruptible(run: Run) -> Iterator[list[int]]:
+    """Turn Ctrl-C and SIGTERM into a request to pause, so that no step is cut in two; a second one interrupts at once.
+
+    Yields the list of signals that came.
+    """
+    came: list[int] = []
+
+    def ask(number, _):
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+        run.control("pause")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield came  # signals go to the main thread, which is not ours
+        return
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _fail(run: Run, reason: str) -> Failed:
@@ -139,18 +168,16 @@ def _keep_last_good(run: Run) -> None:
 
 def save_weights(run: Run, model) -> None:
     """weights.safetensors, as one file."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    weights = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
-    run.replace("weights.safetensors", lambda path: save_file(weights, path))
+    run.replace("weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
 
 
 def save_state(run: Run, trainer: "Trainer") -> None:
     """Everything an exact resume needs, in one file that is there as a whole or not at all."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    tensors, metadata = trainer.state(events=run.events_size(), status=run.stored_status())
-    run.replace("state.safetensors", lambda path: save_file(tensors, path, metadata))
+    run.replace("state.safetensors", save(*trainer.state(events=run.events_size())))
 
 
 def restore_state(run: Run, trainer: "Trainer") -> None:
@@ -192,39 +219,33 @@ def _train(run: Run, progress: Progress | None, started: float) -> None:
     waited, cost, wrote = time.monotonic(), 0.0, 0.0
     if not saved:
         save_state(run, trainer)
-    events = trainer.events()
-    try:
-        for event in events:
-            arrays = event.pop("arrays", None)
-            if arrays:
-                event["snapshot"] = run.write_snapshot(event["epoch"], arrays)
-            run.append(event)
-            if progress:
-                progress(run, event)
-            now = time.monotonic()
-            due = SAVE_EVERY if event["event"] == "tick" else SAVE_SHARE * cost
-            if event["event"] in ("tick", "epoch") and now - waited > due:
-                save_state(run, trainer)
-                waited, cost = time.monotonic(), time.monotonic() - now
-            if now - wrote > 1 or event["event"] == "epoch":
-                told = {k: event[k] for k in ("eta", "images_per_second") if k in event}
-                run.write_status(
-                    heartbeat=time.time(),
-                    step=trainer.step,
-                    epoch=trainer.step // trainer.steps_per_epoch,
-                    train_seconds=trainer.seconds,
-                    seconds=time.time() - started,
-                    **told,
-                )
-                wrote = now
-            if event["event"] == "epoch" and event["epoch"]:
-                log(run, f"epoch {event['epoch']}: validation {event['validation']}")
-            if (want := run.want()) != "run":
-                return _leave(run, trainer, want)
-    except KeyboardInterrupt:
-        events.close()
-        _leave(run, trainer, "pause")
-        raise
+    for event in trainer.events():
+        arrays = event.pop("arrays", None)
+        if arrays:
+            event["snapshot"] = run.write_snapshot(event["epoch"], arrays)
+        run.append(event)
+        if progress:
+            progress(run, event)
+        now = time.monotonic()
+        due = SAVE_EVERY if event["event"] == "tick" else SAVE_SHARE * cost
+        if event["event"] in ("tick", "epoch") and now - waited > due:
+            save_state(run, trainer)
+            waited, cost = time.monotonic(), time.monotonic() - now
+        if now - wrote > 1 or event["event"] == "epoch":
+            told = {k: event[k] for k in ("eta", "images_per_second") if k in event}
+            run.write_status(
+                heartbeat=time.time(),
+                step=trainer.step,
+                epoch=trainer.step // trainer.steps_per_epoch,
+                train_seconds=trainer.seconds,
+                seconds=time.time() - started,
+                **told,
+            )
+            wrote = now
+        if event["event"] == "epoch" and event["epoch"]:
+            log(run, f"epoch {event['epoch']}: validation {event['validation']}")
+        if (want := run.want()) != "run":
+            return _leave(run, trainer, want)
     _finish(run, trainer, started)
 
 
@@ -242,7 +263,7 @@ def _leave(run: Run, trainer: "Trainer", want: str) -> None:
         eta=None,
         train_seconds=trainer.seconds,
         ended_at=time.time(),
-        result=_result(run, trainer),
+        result=_result(trainer),
     )
     log(run, state)
 
@@ -261,17 +282,15 @@ def _finish(run: Run, trainer: "Trainer", started: float) -> None:
     run.write_status(
         state="done", step=trainer.step, epoch=trainer.epochs, eta=None, train_seconds=trainer.seconds,
         seconds=time.time() - started, ended_at=time.time(), heartbeat=time.time(), test_touches=touched,
-        result=_result(run, trainer, test),
+        result=_result(trainer, test),
     )  # fmt: skip
     (run.dir / "state.safetensors").unlink(missing_ok=True)
     log(run, f"done: {run.stored_status()['result']['readouts']}")
 
 
-def _result(run: Run, trainer: "Trainer", test=None) -> dict[str, Any] | None:
+def _result(trainer: "Trainer", test=None) -> dict[str, Any]:
     """The accuracies that `--json` prints and the pages show."""
-    checked = getattr(trainer, "checked", None)
-    if checked is None:
-        return None
+    checked = trainer.check()
     held_out = len(trainer.data.validation.y) > 0
     names = trainer.model.readouts
     readouts = {
@@ -339,10 +358,6 @@ def _settle_process(run: Run) -> None:
 def main() -> None:
     """`python -m ffcore.worker DIR`: the process behind a submitted run."""
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, interrupt)
     try:
         work_queued(Run(Path(sys.argv[1])))
     except (Failed, Refused) as error:

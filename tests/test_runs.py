@@ -111,9 +111,18 @@ def test_a_place_that_is_taken_or_impossible_is_refused_and_left_alone(root, tmp
     assert tree(tmp_path) == before
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="permissions do not bind the superuser")
-def test_an_unwritable_place_is_refused(tmp_path, root):
+def test_an_unwritable_place_is_refused(tmp_path, root, monkeypatch):
     (tmp_path / "locked").mkdir(mode=0o500)
+    if os.geteuid() == 0:  # permissions do not bind the superuser
+        mkdir = Path.mkdir
+
+        def refuse(self, *args, **kwargs):
+            if self.parent.name == "locked":
+                raise PermissionError(13, "Permission denied")
+            mkdir(self, *args, **kwargs)
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "locked")
     for place in ("locked", "locked/below"):
         with pytest.raises(Refused, match="choose another place"):
             runs.create(CONFIG, root, tmp_path / place)

@@ -117,10 +117,10 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
             value = max(last.values()) if last else None
             st.metric("Validation accuracy", widgets.percent(value), border=True,
                       help="best read-out after the last epoch, on images held out of the training set")
-        epoch = status["epoch"] if status["state"] == "done" else story.ticks[-1]["epoch"] if story.ticks else 0
-        epochs = status["epochs"] or run.config["train"]["epochs"] or "–"
-        st.metric("Epoch", f"{epoch:.1f} / {epochs}", border=True)
-        speed = status["images_per_second"]
+        tick = story.ticks[-1] if story.ticks else {}
+        epoch = status["epoch"] if status["state"] == "done" or not tick else f"{tick['epoch']:.1f}"
+        st.metric("Epoch", f"{epoch} / {status['epochs'] or run.config['train']['epochs'] or '–'}", border=True)
+        speed = tick.get("images_per_second")
         st.metric("Images per second", f"{speed:,.0f}" if speed else "–", border=True)
         if status["state"] in LIVE:
             st.metric("Time left", widgets.duration(status["eta"]), border=True)
@@ -134,7 +134,7 @@ def layers(run: Run, story: feed.Story) -> None:
     """A card per layer: how far positives and negatives are apart, pair by pair, and both curves."""
     told, model = charts.by_layer(story.ticks), run.config["model"]
     widths = model.get("widths", [])
-    if not told and story.ticks or not run.config["negatives"]:  # a net without goodness, or whose layers do not learn
+    if (story.ticks and not told) or not run.config["negatives"]:  # a net without goodness, or whose layers do not learn
         with st.container(border=True):
             st.markdown("**Loss** :small[of all layers together]")
             live_chart(charts.loss(story.ticks, told=story.told[0]), key="loss", alt="loss over training")
@@ -159,7 +159,8 @@ def sentence(rows: charts.Rows, dead: float | None) -> str:
     row = rows[-1][1]
     silent = "" if dead is None else f" · {widgets.percent(dead, 1)} dead"
     if charts.is_paired(rows):
-        lead, paired = f"the right label wins **{widgets.percent(row['won'], 1)}** of pairs", f" · d′ of pairs {row['paired_dprime']:.2f}"
+        lead = f"the right label wins **{widgets.percent(row['won'], 1)}** of pairs"
+        paired = f" · d′ of pairs {row['paired_dprime']:.2f}"
     else:
         lead, paired = f"positives lead by **{row['gap']:.2f}**", ""
     numbers = f"gap {row['gap']:.2f}{paired} · d′ {row['dprime']:.2f} · overlap {widgets.percent(row['overlap'], 0)}{silent}"
@@ -177,22 +178,20 @@ def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epoc
 
     if charts.is_paired(rows) or not rows:
         shown += [
-            (f"difference_{layer}", charts.difference(rows, layer, points, told), "Lead of the right label",
+            (f"difference_{layer}", charts.difference(rows, layer, points, told),
              f"goodness of positives minus negatives of layer {layer}, pair by pair, over training"),
-            (f"pairs_{layer}", charts.pair_histogram(*counts("pair_edges", "pair")), f"Lead, {when}",
+            (f"pairs_{layer}", charts.pair_histogram(*counts("pair_edges", "pair"), f"Lead {when}"),
              f"lead of the right label in layer {layer} on validation images {when}"),
         ]
     shown += [
-        (f"goodness_{layer}", charts.goodness(rows, theta, points, told), "Goodness of right and wrong",
+        (f"goodness_{layer}", charts.goodness(rows, theta, points, told),
          f"goodness of positives and negatives of layer {layer} over training"),
-        (f"histogram_{layer}", charts.histogram(*counts("edges", "pos", "neg")), f"Goodness, {when}",
+        (f"histogram_{layer}", charts.histogram(*counts("edges", "pos", "neg"), f"Goodness {when}"),
          f"goodness of layer {layer} on validation images {when}"),
     ]
-    with st.grid(len(shown), min_column_width=260, gap="small") as grid:
-        for key, figure, title, alt in shown:
-            with grid.cell():
-                st.markdown(f":small[{title}]")
-                live_chart(figure, key=key, alt=alt)
+    with st.grid(len(shown), min_column_width=260, gap="small"):
+        for key, figure, alt in shown:
+            live_chart(figure, key=key, alt=alt)
 
 
 def across(story: feed.Story) -> None:
@@ -201,7 +200,8 @@ def across(story: feed.Story) -> None:
     if told := charts.by_layer(story.ticks):
         paired = all(charts.is_paired(rows) for rows in told.values())
         names = {"won": "Pairs in which the right label wins", "paired_dprime": "d′ of the pairs: lead in standard deviations"}
-        names = names if paired else {"gap": "Gap between positives and negatives", "dprime": "d′: the gap in standard deviations"}
+        if not paired:
+            names = {"gap": "Gap between positives and negatives", "dprime": "d′: the gap in standard deviations"}
         points = max(60, min(250, POINTS // len(told)))
         shown += [(name, charts.separation(told, name, points, story.told), title) for name, title in names.items()]
     if story.epochs:
@@ -243,17 +243,16 @@ def outcome(run: Run, result: dict) -> None:
     evaluation, epochs = run.evaluation(), run.snapshots()
     facts = run.config["facts"]
     fields = feed.snapshot(run, epochs[-1]).get("fields") if epochs else None
-    grid = st.grid(2, min_column_width=330, gap="small")
+    left, right = st.columns(2, gap="small")
     if evaluation:
-        with grid.cell(), st.container(border=True, height="stretch"):
+        with left, st.container(border=True, height="stretch"):
             st.markdown("**Which classes it confuses** :small[test images; mistakes coloured]")
             live_chart(charts.confusion(evaluation["confusion"], facts["classes"]), key="confusion",
                        alt="confusion matrix of the test images")
     if fields is not None:
-        with grid.cell(), st.container(border=True, height="stretch"):
-            st.markdown("**What units of layer 1 look for** :small[incoming weights]")
+        with right if evaluation else left, st.container(border=True, height="stretch"):
+            st.markdown("**What units of layer 1 look for** :small[incoming weights: blue excites, vermilion calms]")
             st.html(charts.fields(fields))
-            st.caption("Blue pixels excite the unit, vermilion ones calm it.")
     if evaluation and len(evaluation["worst_index"]):
         with st.container(border=True):
             errors(run, evaluation)
@@ -290,7 +289,10 @@ def test_images(directory: str, index: tuple[int, ...]) -> np.ndarray | str:
 
 
 training = widgets.latest(runs, lambda run: run.state == "running")
-chosen = widgets.pick_run(runs, training or widgets.latest(runs, widgets.is_live) or runs[0])
+name, choice = st.columns([1, 4], vertical_alignment="bottom")
+name.title("Live")
+with choice:
+    chosen = widgets.pick_run(runs, training or widgets.latest(runs, widgets.is_live) or runs[0])
 period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
 st.fragment(watch, run_every=period)(chosen, period)
 if (result := chosen.status()["result"]) and not widgets.is_live(chosen):

@@ -31,7 +31,7 @@ def row(run: ffcore.Run) -> dict:
         "epochs": f"{status['epoch']:g} / {status['epochs']}",
         "time": widgets.duration(status["train_seconds"]),
         "made": widgets.when(run),
-        "preset": config.get("preset") or "",
+        "preset": config.get("preset") or "quick",
         "MB": run.size_bytes() / 1e6,
         "id": run.id + (" (bundled)" if run.bundled else ""),
     }

@@ -75,6 +75,8 @@ def show(run: Run) -> None:
     when = f"after epoch {epoch}" if epoch else "before training"
     st.markdown(f"**{right} of {n} test images read right** {when}")
     st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
+    facts = run.config["facts"]
+    st.caption(f"{n} fixed test images of {facts['data_title']}, each with what the net says. {facts['provenance']}")
 
 
 def turn(step: int, n: int) -> None:
@@ -111,21 +113,21 @@ st.markdown(
 running = widgets.latest(runs, lambda r: r.state == "running")
 if running:
     st.fragment(banner, run_every=1)(running)
-finished = [r for r in runs if r.state == "done"]
-default = next((r for r in [running, *finished, *runs] if r and r.snapshots() and r.samples()), None)
+finished = sorted((r for r in runs if r.state == "done"), key=lambda r: not r.config["negatives"])  # with goodness first
+learnt = [running] if running and running.status()["epoch"] else []
+default = next((r for r in [*learnt, *finished, *runs] if r.snapshots() and r.samples()), None)
 if default is None:
     widgets.empty("No net has been trained here yet. It takes a minute.", "Train the first one", "views/train.py")
 
 chosen = widgets.asked_run(runs, default)
-if not chosen.snapshots():
+if not (chosen.snapshots() and chosen.samples()):
     st.info(f"“{chosen.title()}” has nothing to show yet; here is “{default.title()}”.")
     chosen = default
 result = chosen.status()["result"] or {}
 facts = chosen.config["facts"]
 told = f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right" if result.get(
     "test_accuracy") else ""
-n = len(chosen.samples()["labels"])
-st.caption(f"On screen: {chosen.title()}{told}. {n} fixed test images of {facts['data_title']}. {facts['provenance']}")
+st.caption(f"On screen: {chosen.title()}{told}.")
 try:
     st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
 except ffcore.Refused as error:

@@ -13,7 +13,11 @@ from ffcore import catalogue
 
 st.title("Train a net")
 st.caption("The choices below already make a good run: press Start, or change what you are curious about.")
-ready = st.container(border=True)  # filled last: it needs all choices
+with st.container(border=True):
+    ready = st.container()  # filled last: it needs all choices
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        launch = st.container(width="content")
+        seed = st.number_input("Random seed", 0, value=0, width=150, help="the same seed gives the same weights, bit for bit")
 slot = st.container()  # painted at once; torch loads behind the skeleton
 
 
@@ -65,7 +69,7 @@ def choose_negatives(base: dict) -> str:
         "Negatives: what the layers must stay calm about", honest, default=own, required=True, key="negatives",
         bind="query-params", format_func=lambda n: items[n]["title"],
     )
-    with st.grid(3, min_column_width=300, gap="small"):
+    with st.grid(min(3, len(honest)), min_column_width=300, gap="small"):
         for key in honest:
             with st.container(border=True, height="stretch"):
                 mark = " :blue-badge[:material/check: chosen]" if key == name else ""
@@ -171,8 +175,7 @@ try:
                 request["negatives"] = choose_negatives(base)
         base = ffcore.configure(**request)
         request["set"] = choose_settings(base)
-        request["seed"] = st.number_input("Random seed", 0, value=0, width=160,
-                                          help="the same seed gives the same weights, bit for bit")
+        request["seed"] = seed
         config = ffcore.configure(**request)
 except ffcore.Refused as error:
     ready.error(str(error), icon=":material/block:")
@@ -181,13 +184,13 @@ except ffcore.Refused as error:
 with ready:
     st.markdown(prospects(config))
     st.code(ffcore.command(config), language="bash", wrap_lines=True)
-    if st.button("Start training", type="primary", icon=":material/play_arrow:"):
-        try:
-            with st.spinner("Starting …"):
-                run = ffcore.submit(**request)
-        except (ffcore.Refused, ffcore.Failed) as error:
-            st.error(str(error), icon=":material/block:")
-            st.stop()
+if launch.button("Start training", type="primary", icon=":material/play_arrow:", key="start"):
+    try:
+        with ready, st.spinner("Starting …"):
+            run = ffcore.submit(**request)
+    except (ffcore.Refused, ffcore.Failed) as error:
+        ready.error(str(error), icon=":material/block:")
+    else:
         st.switch_page("views/live.py", query_params={"run": run.id})
 
 widgets.explain(
