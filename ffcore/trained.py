@@ -100,8 +100,11 @@ def evaluate(
             f"{name} has images of shape {tuple(test.x.shape[1:])}, the net takes {tuple(facts['shape'])}; "
             f"choose data of that shape"
         )
-    if len(classes) > len(facts["classes"]):
-        raise Refused(f"{name} has {len(classes)} classes, the net knows {len(facts['classes'])}; choose other data")
+    known = {name: i for i, name in enumerate(facts["classes"])}
+    if set(classes) <= set(known):  # a folder may hold some of the classes, and in another order
+        test = test._replace(y=torch.tensor([known[name] for name in classes])[test.y])
+    elif len(classes) > len(known):
+        raise Refused(f"{name} has {len(classes)} classes, the net knows {len(known)}; choose other data")
     result = readout.evaluate(model, test.x, test.y, config["train"]["precision"])
     status = trained.status()
     if own and not trained.bundled:
@@ -109,7 +112,7 @@ def evaluate(
     told = summary(trained, status)
     for key, right in result.accuracy.items():
         told["readouts"].setdefault(key, {"validation": None})["test"] = right
-    known = {row["layer"]: row["validation_accuracy"] for row in told["layers"]}
+    validation = {row["layer"]: row["validation_accuracy"] for row in told["layers"]}
     told["readout"] = readout_name or model.readouts[0]
     told["validation_accuracy"] = told["readouts"][told["readout"]]["validation"]
     told["test_accuracy"] = result.accuracy[told["readout"]]
@@ -117,7 +120,7 @@ def evaluate(
         "data": name,
         "images": result.images,
         "layers": [
-            {"layer": i, "validation_accuracy": known.get(i), "accuracy": right} for i, right in enumerate(result.layers, 1)
+            {"layer": i, "validation_accuracy": validation.get(i), "accuracy": right} for i, right in enumerate(result.layers, 1)
         ],
         "confusion": result.confusion.tolist(),
     }
