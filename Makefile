@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench checkpoints clean
+.PHONY: run test lint bench checkpoints screenshots clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ bench: $(READY)  ## speed and overhead, measured here and now
 
 checkpoints: $(READY)  ## train the bundled checkpoints again
 	$(BIN)/python checkpoints/build.py
+
+screenshots: $(READY)  ## the pictures of the README
+	$(BIN)/python docs/screenshots.py
 
 clean:
 	rm -rf $(VENV) dist build .ruff_cache .pytest_cache

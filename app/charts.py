@@ -94,7 +94,7 @@ def _banded(x: np.ndarray, values: np.ndarray, name: str, colour: str, dash: str
     edge = {"x": _pack(x), "mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False, "hoverinfo": "skip"}
     return [
         {**edge, "y": _pack(high)},
-        {**edge, "y": _pack(low), "fill": "tonexty", "fillcolor": _clear(colour, 0.16)},
+        {**edge, "y": _pack(low), "fill": "tonexty", "fillcolor": _clear(colour, 0.13)},
         {
             "x": _pack(x), "y": _pack(mean), "name": name, "legendgroup": name, "mode": "lines",
             "line": {"color": colour, "width": 2.2, "dash": dash}, "hovertemplate": "%{y:.3g}",
@@ -186,30 +186,29 @@ def accuracy(epochs: Sequence[dict]) -> dict:
     Drawn by the share of errors on a logarithmic scale: 98% and 99% are as far apart as 80% and 90%, and the untrained
     net's 10% does not squeeze them together.
     """
-    x = [e["epoch"] for e in epochs]
-    lines = {}
+    lines: dict[tuple, dict[int, float | None]] = {}
     for e in epochs:
         for row in e["layers"]:
-            lines.setdefault(("layer", row["layer"]), []).append(row["validation_accuracy"])
+            lines.setdefault(("layer", row["layer"]), {})[e["epoch"]] = row["validation_accuracy"]
         for name, value in (e["validation"] or {}).items():
-            lines.setdefault(("net", name), []).append(value)
+            lines.setdefault(("net", name), {})[e["epoch"]] = value
+    lines = {key: values for key, values in lines.items() if any(v is not None for v in values.values())}
     heads = [name for kind, name in lines if kind == "net"]
+    x, columns = _few(list(lines.values()))
     traces, lowest = [], 0.5
-    for (kind, name), values in lines.items():
-        if all(v is None for v in values):
-            continue
+    for (kind, name), values in zip(lines, columns, strict=True):
         if kind == "layer":
             label, style = f"layer {name} alone", _of_layer(name, 1.6)
         else:
             i = heads.index(name)
             line = {"color": INK, "dash": DASHES[i % 6], "width": 2.4}
             label, style = f"net, {name}", {"line": line, "marker": {"symbol": MARKS[i % 6], "size": 6}}
-        errors = [None if v is None else max(1 - v, LEAST_ERROR) for v in _list(values)]
+        errors = [None if v is None else max(1 - v, LEAST_ERROR) for v in values]
         lowest = min([lowest, *(e for e in errors if e is not None)])
         traces.append(
             {
-                "x": x, "y": errors, "text": [_share(v) for v in values], "name": label, "mode": "lines+markers", **style,
-                "hovertemplate": "%{text}",
+                "x": x, "y": _list(errors), "text": ["–" if v is None else f"{v:.2%}" for v in values], "name": label,
+                "mode": "lines+markers", **style, "hovertemplate": "%{text}",
             }
         )  # fmt: skip
     figure = _figure(traces, 260, x="epoch", y="validation accuracy", legend=True)
@@ -218,41 +217,45 @@ def accuracy(epochs: Sequence[dict]) -> dict:
     figure["layout"]["yaxis"] |= {
         "type": "log", "range": span, "tickvals": ticks, "ticktext": [f"{100 * (1 - t):g}%" for t in ticks],
     }  # fmt: skip
-    return _by_epoch(figure, x)
+    return _by_epoch(figure, x, len(epochs))
 
 
 LEAST_ERROR = 5e-4  # where "none at all" is drawn
 
 
-def _share(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.2%}"
-
-
 def dead_units(epochs: Sequence[dict]) -> dict:
     """Share of each layer's units that no validation image switches on, after each epoch."""
-    lines: dict[int, list] = {}
+    lines: dict[int, dict[int, float | None]] = {}
     for e in epochs:
         for row in e["layers"]:
-            lines.setdefault(row["layer"], []).append((e["epoch"], row["dead"]))
-    traces = []
-    for layer, values in lines.items():
-        x, y = zip(*values, strict=True)
-        style = {**_of_layer(layer), "hovertemplate": "%{y:.1%}"}
-        traces.append({"x": list(x), "y": _list(y), "name": f"layer {layer}", "mode": "lines+markers", **style})
+            lines.setdefault(row["layer"], {})[e["epoch"]] = row["dead"]
+    x, columns = _few(list(lines.values()))
+    traces = [
+        {"x": x, "y": y, "name": f"layer {layer}", "mode": "lines+markers", **_of_layer(layer), "hovertemplate": "%{y:.1%}"}
+        for layer, y in zip(lines, columns, strict=True)
+    ]
     figure = _figure(traces, 260, x="epoch", y="dead units", legend=True)
-    top = max((v for t in traces for v in t["y"] if v is not None), default=0)
+    top = max((v for y in columns for v in y if v is not None), default=0)
     figure["layout"]["yaxis"] |= {"tickformat": ".0%", "range": [0, max(0.1, 1.15 * top)]}
-    return _by_epoch(figure, [e["epoch"] for e in epochs])
+    return _by_epoch(figure, x, len(epochs))
 
 
-def _by_epoch(figure: dict, epochs: list[int]) -> dict:
+def _few(lines: list[dict[int, float | None]], limit: int = 200) -> tuple[list[int], list[list[float | None]]]:
+    """(epochs, values of every line at them), thinned to what a live chart can bear."""
+    x = sorted({epoch for values in lines for epoch in values})
+    table = np.array([[math.nan if (v := values.get(epoch)) is None else v for epoch in x] for values in lines], float)
+    keep = thin(table, limit) if lines else []
+    return [x[i] for i in keep], [_list(row[keep]) for row in table]
+
+
+def _by_epoch(figure: dict, shown: list[int], of: int) -> dict:
     """Whole epochs on the x axis; lines bare where marks would touch."""
-    if len(epochs) <= 12:
+    if len(shown) <= 12:
         figure["layout"]["xaxis"]["dtick"] = 1
-    if len(epochs) > 40:
+    if len(shown) > 40:
         for trace in figure["data"]:
             trace["mode"] = "lines"
-    return figure
+    return _tell(figure, len(shown), of)
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:

@@ -118,6 +118,24 @@ def asked_number(key: str, low: int, high: int, default: int) -> int:
     return default
 
 
+def choose(widget: Callable, label: str, key: str, options: Mapping[str, str], default: str, **more: Any) -> str:
+    """A select box or segmented control over {name: shown text} whose name lives in the address as `?key=`.
+
+    Streamlit's own binding would put the shown text there, which no link should depend on.
+    """
+    asked = st.query_params.get(key)
+    if asked is not None and asked not in options:
+        st.warning(f"The address asks for {key} {quote(asked)}; there is {', '.join(options)}. Showing {default}.")
+    if st.session_state.get(key) not in options:
+        st.session_state[key] = asked if asked in options else default
+    name = widget(label, list(options), format_func=options.get, key=key, **more)
+    if name != default:
+        st.query_params[key] = name
+    else:
+        st.query_params.pop(key, None)
+    return name
+
+
 def asked_run(runs: list[Run], default: Run) -> Run:
     """The run that `?run=` names (an id, or the start of one). Never a path: an address must not open folders."""
     text = st.query_params.get("run")
@@ -134,7 +152,10 @@ def asked_run(runs: list[Run], default: Run) -> Run:
 def pick_run(runs: list[Run], default: Run) -> Run:
     """A select box of runs that lives in the address as `?run=`, so that a reload or a sent link shows the same."""
     chosen = asked_run(runs, default)
-    names = {r.id: f"{r.title()} · {when(r)}{' · bundled' if r.bundled else ''}" for r in runs}
+    names: dict[str, str] = {}
+    for r in runs:
+        name = f"{r.title()} · {when(r)} · {'bundled' if r.bundled else r.id.rpartition('-')[2]}"
+        names[r.id] = f"{name} · {r.id}" if name in names.values() else name  # the browser answers by name: no two alike
     st.session_state.picked_run = chosen.id
     st.selectbox("Run", list(names), format_func=names.get, key="picked_run", on_change=_remember_run)
     _put_run(chosen.id)

@@ -369,8 +369,9 @@ def main() -> None:
         _end(str(error), 2)
     except Failed as error:
         _end(str(error), 1)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _end("interrupted; `ffcore resume latest` goes on from here", 130)
+    except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
+        run = (stopped.__cause__ or stopped).args  # click wraps the interruption, which names the run that it paused
+        _end(f"interrupted; {f'`ffcore resume {run[0]}` goes on from here' if run else 'nothing was begun'}", 130)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)

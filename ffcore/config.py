@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ffcore.data import DATASETS, DataSettings, ensure
+from ffcore.data import data_root as absolute_root
 from ffcore.errors import Refused
 from ffcore.models import MODELS
 from ffcore.negatives import STRATEGIES
@@ -39,6 +40,9 @@ class TrainSettings(Settings):
     )
     schedule: Literal["together", "greedy", "alternate"] = Field(
         "together", description="layers learn on every batch; one after the other; or in turn, one per batch"
+    )
+    drop_pixels: float = Field(
+        0.0, ge=0, lt=1, description="share of the pixels blanked at random in every training image (input dropout)"
     )
     head_every: int = Field(
         4,
@@ -120,8 +124,9 @@ def configure(
     if too_deep:
         raise Refused(f"model.votes={list(settings.votes)}: there is no layer {too_deep[0]}; it has {len(settings.widths)}")
     data_settings = build(DataSettings, parts["data"], "data")
-    if data_settings.name == "auto":
-        data_settings = data_settings.model_copy(update={"name": ensure("auto", data_root)})
+    data_root = data_root and str(absolute_root(data_root))
+    if data_settings.name not in DATASETS:  # auto, a path, or a slip; a public set is fetched only when a run begins
+        data_settings = data_settings.model_copy(update={"name": ensure(data_settings.name, data_root)})
     train = build(TrainSettings, parts["train"], "train")
     repeats = {
         "seed": seed,

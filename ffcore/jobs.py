@@ -24,19 +24,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def prepare(root: str | None = None, run_dir: str | None = None, **asked) -> Run:
-    """A new queued run from `configure`'s arguments, once its data are there. Raises Refused, and then creates nothing."""
+def prepare(root: str | None = None, run_dir: str | None = None, here: bool = False, **asked) -> tuple[Run, data.Data]:
+    """A new queued run from `configure`'s arguments, and its images (on its device if `here` is where it will train).
+
+    They are read before the run is made: raises Refused for a damaged file as for a wrong setting, and creates nothing.
+    """
     from ffcore.config import configure
 
     config = configure(**asked)
-    config["data"]["name"] = data.ensure(config["data"]["name"], config["data_root"])
+    images = data.load(data.DataSettings(**config["data"]), config["data_root"], config["device"] if here else "cpu")
     if config["device"].startswith("cuda"):
         import torch
 
         config["slots"] = {"kind": "cuda", "count": torch.cuda.device_count()}
     else:
         config["slots"] = {"kind": config["device"], "count": max(1, cores() // CORES_PER_RUN)}
-    return runs.create(config, root, run_dir)
+    return runs.create(config, root, run_dir), images
 
 
 def train(progress: Progress | None = None, root: str | None = None, run_dir: str | None = None, **asked) -> "Trained":
@@ -46,12 +49,13 @@ def train(progress: Progress | None = None, root: str | None = None, run_dir: st
     Raises Refused (nothing created) or Failed (the run directory says the same). Ctrl-C pauses the run.
     """
     started = time.time()
-    return worker.work(prepare(root, run_dir, **asked), progress, started)
+    run, images = prepare(root, run_dir, here=True, **asked)
+    return worker.work(run, progress, started, images)
 
 
 def submit(root: str | None = None, run_dir: str | None = None, **asked) -> Run:
     """Queue a run in a process of its own, which outlives this one; takes what `train` takes."""
-    run = prepare(root, run_dir, **asked)
+    run, _ = prepare(root, run_dir, **asked)
     start(run)
     return run
 
@@ -60,6 +64,7 @@ def start(run: Run) -> None:
     """Start the worker process of a queued run."""
     threads = str(max(1, cores() // run.config.get("slots", {}).get("count", 1)))
     env = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONUNBUFFERED": "1"}
+    env["FFCORE_DATA"] = str(data.data_root())  # a relative path would mean another place there
     with (run.dir / "log.txt").open("ab") as log:
         subprocess.Popen(
             [sys.executable, "-m", "ffcore.worker", str(run.dir)],
@@ -99,8 +104,8 @@ def check_resumable(run: Run) -> None:
         raise Refused(f"run {run.id} is done; train a new one with more epochs")
     if state in runs.LIVE:
         raise Refused(f"run {run.id} is {state}; `ffcore pause {run.id}` or stop it first")
-    if state == "failed" and not (run.dir / "state.safetensors").exists() and run.status()["step"]:
-        raise Refused(f"run {run.id} failed and left no state: {run.status()['reason']}; start it again")
+    if run.status()["step"] and not (run.dir / "state.safetensors").exists():  # an imported one, for example
+        raise Refused(f"run {run.id} is {state} and has no saved state to go on from; train it anew: {run.command()}")
 
 
 def resume(run: Run | str, progress: Progress | None = None, root: str | None = None) -> "Trained":

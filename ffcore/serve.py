@@ -1,6 +1,7 @@
 """Starts the dashboard, which is a Streamlit app beside this package."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -33,6 +34,7 @@ def app(port: int = 8501, host: str = "127.0.0.1", root: str | None = None, data
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs
     env |= {key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value}
     command = [sys.executable, "-m", "streamlit", "run", str(main), f"--server.port={port}", f"--server.address={host}"]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too, instead of leaving it behind
     try:
         status = subprocess.run([*command, "--server.headless=true"], env=env).returncode
     except KeyboardInterrupt:

@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ffcore import jobs, runs
+from ffcore import data, jobs, runs
 from ffcore.config import configure
-from ffcore.errors import Refused
+from ffcore.errors import Failed, Refused
 from ffcore.trained import summary
 
 
@@ -38,15 +38,11 @@ def study(
         settings = {**asked.get("set", {}), **{k: v for k, v in cell.items() if k not in flags}}
         wanted = {**asked, **flags, "set": settings, "test": False, "tag": tag}
         cells.append((cell, [{**wanted, "seed": first + i} for i in range(seeds)]))
-    for _, repeats in cells:
-        for wanted in repeats:
-            configure(**wanted)
+    _check(cells)
     rows = []
     for cell, repeats in cells:
         results = [summary(_cell(wanted, progress, root)) for wanted in repeats]
         scores = [r["validation_accuracy"] for r in results]
-        if None in scores:
-            raise Refused("data.validation=0: a study compares on the validation split; leave it out")
         rows.append(
             {
                 **cell,
@@ -64,6 +60,18 @@ def study(
     return rows
 
 
+def _check(cells: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
+    """Raises Refused for the first setting or dataset that would stop the study half-way."""
+    seen = []
+    for _, repeats in cells:
+        configs = [configure(**wanted) for wanted in repeats]
+        images = configs[0]["data"], configs[0]["data_root"]
+        if images not in seen:
+            seen.append(images)
+            if not len(data.load(data.DataSettings(**images[0]), images[1]).validation.y):
+                raise Refused("data.validation=0: a study compares on the validation split; leave it out")
+
+
 def _cell(wanted: dict[str, Any], progress: jobs.Progress | None, root: str | None) -> runs.Run:
     """The finished run of one cell: found, taken up again, or trained now."""
     recipe = configure(**wanted)["recipe"]
@@ -73,5 +81,11 @@ def _cell(wanted: dict[str, Any], progress: jobs.Progress | None, root: str | No
             if state == "done":
                 return run
             if state in ("paused", "lost"):
-                return jobs.resume(run, progress)
-    return jobs.train(progress, root, **wanted)
+                return _done(jobs.resume(run, progress))
+    return _done(jobs.train(progress, root, **wanted))
+
+
+def _done(run: runs.Run) -> runs.Run:
+    if run.state != "done":  # somebody paused or stopped it from elsewhere: half a run compares with nothing
+        raise Failed(f"run {run.id} of the study is {run.state}; give the same command again to go on")
+    return run

@@ -48,6 +48,13 @@ class Trained(runs.Run):
             raise Refused(f"pixels from {x.min():g} to {x.max():g}: images lie in [0, 1]; divide by their maximum")
         return x
 
+    def labels(self, y: Any, images: int) -> Tensor:
+        """(B,) int64 classes of `images` images; raises Refused for anything else."""
+        y, classes = torch.as_tensor(y), len(self.config["facts"]["classes"])
+        if y.shape != (images,) or y.is_floating_point() or y.min() < 0 or y.max() >= classes:
+            raise Refused(f"labels {y.tolist()!s:.80}: give every one of the {images} images a class from 0 to {classes - 1}")
+        return y.long()
+
     @torch.no_grad()
     def scores(self, x: Any) -> dict[str, Tensor]:
         """Read-out name → (B, C); higher is likelier."""
@@ -60,7 +67,8 @@ class Trained(runs.Run):
     @torch.no_grad()
     def features(self, x: Any, label: Any = None) -> list[Tensor]:
         """Activity of every layer, [(B, n₁), …], under `label` (B,), or none."""
-        return self.model.features(Sample(self.images(x), None if label is None else torch.as_tensor(label)))
+        x = self.images(x)
+        return self.model.features(Sample(x, None if label is None else self.labels(label, len(x))))
 
     @torch.no_grad()
     def goodness(self, x: Any, label: Any = None) -> Tensor:
@@ -68,7 +76,7 @@ class Trained(runs.Run):
         if not self.model.has_goodness:
             raise Refused(f"model '{self.model.name}' has no goodness; ask for scores or features")
         g = self.model.label_goodness(self.images(x))
-        return g if label is None else g[torch.arange(len(g)), torch.as_tensor(label)]
+        return g if label is None else g[torch.arange(len(g)), self.labels(label, len(g))]
 
 
 def load(ref: str = "latest", root: str | None = None) -> Trained:
@@ -108,7 +116,8 @@ def evaluate(
     result = readout.evaluate(model, test.x, test.y, config["train"]["precision"])
     status = trained.status()
     if own and not trained.bundled:
-        trained.write_status(test_touches=status["test_touches"] + 1)
+        with trained.lock():  # or a process that trains it would write its status at the same time
+            trained.write_status(test_touches=trained.stored_status()["test_touches"] + 1)
     told = summary(trained, status)
     for key, right in result.accuracy.items():
         told["readouts"].setdefault(key, {"validation": None})["test"] = right
@@ -120,7 +129,8 @@ def evaluate(
         "data": name,
         "images": result.images,
         "layers": [
-            {"layer": i, "validation_accuracy": validation.get(i), "accuracy": right} for i, right in enumerate(result.layers, 1)
+            {"layer": i, "validation_accuracy": validation.get(i), "accuracy": right}
+            for i, right in enumerate(result.layers, 1)
         ],
         "confusion": result.confusion.tolist(),
     }
@@ -133,7 +143,7 @@ def _test_set(name: str, config: dict, root: str | None, own: bool) -> tuple[Spl
         if own and loaded.hash != config["facts"]["data_hash"]:
             raise Refused(f"{name} is no longer the data that run {config['id']} was trained on; name it with --data")
         return loaded.test, loaded.classes
-    return data.read_own(name, config["data"]["size"])
+    return data.read_own(name, config["facts"]["shape"][-1])
 
 
 def summary(run: runs.Run, status: dict[str, Any] | None = None) -> dict[str, Any]:

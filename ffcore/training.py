@@ -48,7 +48,7 @@ class Trainer:
         if config["negatives"]:
             settings = dict(config["negatives"])
             self.strategy = build(STRATEGIES[settings.pop("name")], settings, "negatives")
-        self.rng = generator(config["seed"], "negatives", self.device)
+        self.rng = {purpose: generator(config["seed"], purpose, self.device) for purpose in ("negatives", "pixels")}
         self.groups = self.model.groups()
         self.in_turn = self.model.layer_groups()
         self.steps_per_epoch = -(-len(data.train.y) // self.train.batch_size)
@@ -107,9 +107,11 @@ class Trainer:
     def learn(self, x: Tensor, y: Tensor) -> list:
         """One step: every active group takes its local loss, in turn. Returns the terms."""
         done = []
+        if self.train.drop_pixels:
+            x = x * torch.empty_like(x).bernoulli_(1 - self.train.drop_pixels, generator=self.rng["pixels"])
         with readout.autocast(self.train.precision, self.device):
             view = self.model.view()
-            pair = self.strategy(x, y, view, self.rng) if self.strategy else None
+            pair = self.strategy(x, y, view, self.rng["negatives"]) if self.strategy else None
             for term in self.model.terms(x, y, pair, self.active(self.step), view):
                 optimiser = self.optimisers[term.group]
                 optimiser.zero_grad(set_to_none=True)
@@ -174,10 +176,14 @@ class Trainer:
         held_out = self.data.validation
         return held_out if len(held_out.y) else tuple(part[: telemetry.PROBE] for part in self.data.train)
 
-    def epoch(self) -> dict[str, Any]:
-        """Validation by every read-out, and the snapshot."""
+    def check_finite(self) -> None:
+        """Raises Failed when a weight is no longer a number."""
         if not finite(self.model):
             raise Failed(f"diverged at step {self.step}: a weight is no longer a number; lower train.lr or model.alpha")
+
+    def epoch(self) -> dict[str, Any]:
+        """Validation by every read-out, and the snapshot."""
+        self.check_finite()
         held_out, checked = len(self.data.validation.y) > 0, self.check()
         arrays, self.dead = {}, []
         if self.train.telemetry:
@@ -204,7 +210,7 @@ class Trainer:
     def state(self, **more) -> tuple[dict[str, Tensor], dict[str, str]]:
         """(tensors, metadata) for one safetensors file: weights, optimisers, schedules, generators, position."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors["rng"] = self.rng.get_state()
+        tensors |= {f"rng.{purpose}": rng.get_state() for purpose, rng in self.rng.items()}
         plain = []
         for i, (optimiser, schedule) in enumerate(zip(self.optimisers, self.schedules, strict=True)):
             inner = optimiser.state_dict()
@@ -223,7 +229,8 @@ class Trainer:
         """Take up where `state` was taken; returns what was saved beside it."""
         position = json.loads(metadata["state"])
         self.model.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("model.")})
-        self.rng.set_state(tensors["rng"])
+        for purpose, rng in self.rng.items():
+            rng.set_state(tensors[f"rng.{purpose}"])
         for i, plain in enumerate(position["plain"]):
             inner: dict[int, dict[str, Tensor]] = {}
             for name, value in tensors.items():

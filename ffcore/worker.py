@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SAVE_SHARE = 20  # a state is saved when the last save's cost is below one in so many of the time since
 SAVE_EVERY = 15  # seconds; within long epochs
+SPARSE = 1_000  # ticks come at most so often in a run's age: every 0.2 s at first, every 3.6 s after an hour
 
 Progress = Callable[[Run, dict[str, Any]], None]
 
@@ -71,7 +72,7 @@ def slot(run: Run) -> Iterator[int | None]:
 
 def work_queued(run: Run) -> None:
     """Wait for a place, then train: what the process behind `submit` does."""
-    with run.lock(), slot(run) as number:
+    with run.lock(), _interruptible(run), slot(run) as number:
         if number is None:
             state = "stopped" if run.want() == "stop" else "paused"
             run.write_status(state=state, ended_at=time.time(), reason="before its turn came")
@@ -81,26 +82,26 @@ def work_queued(run: Run) -> None:
         _work(run, None, time.time())
 
 
-def work(run: Run, progress: Progress | None, started: float) -> "Trained":
-    """Train a run in this process while holding its lock."""
+def work(run: Run, progress: Progress | None, started: float, images: data.Data | None = None) -> "Trained":
+    """Train a run in this process while holding its lock; `images` are its data if they are loaded already."""
     with run.lock():
-        return _work(run, progress, started)
+        return _work(run, progress, started, images)
 
 
-def _work(run: Run, progress: Progress | None, started: float) -> "Trained":
+def _work(run: Run, progress: Progress | None, started: float, images: data.Data | None = None) -> "Trained":
     from ffcore.trained import Trained
 
     run.write_status(state="running", pid=os.getpid(), heartbeat=time.time(), started_at=started, reason=None)
     try:
         with _interruptible(run) as interrupted:
-            _train(run, progress, started)
+            _train(run, progress, started, images)
         if interrupted and run.stored_status()["state"] == "paused":
             raise KeyboardInterrupt
     except KeyboardInterrupt:
         log(run, "interrupted")
         if run.stored_status()["state"] == "running":  # in the middle of a step: what was saved before it counts
             run.write_status(state="paused", reason="interrupted; goes on from the last saved state", ended_at=time.time())
-        raise
+        raise KeyboardInterrupt(run.dir) from None
     except (Failed, Refused) as error:
         _fail(run, str(error))
         raise
@@ -177,6 +178,7 @@ def save_state(run: Run, trainer: "Trainer") -> None:
     """Everything an exact resume needs, in one file that is there as a whole or not at all."""
     from safetensors.torch import save
 
+    trainer.check_finite()  # the last step may have broken what the loss before it could not show
     run.replace("state.safetensors", save(*trainer.state(events=run.events_size())))
 
 
@@ -187,7 +189,7 @@ def restore_state(run: Run, trainer: "Trainer") -> None:
     try:
         with safe_open(run.dir / "state.safetensors", "pt") as file:
             saved = trainer.restore({k: file.get_tensor(k) for k in file.keys()}, file.metadata())  # noqa: SIM118
-    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise Failed(f"state.safetensors in {run.dir} is damaged ({reason}); start the run again") from None
     run.truncate_events(saved["events"])
@@ -199,11 +201,11 @@ def log(run: Run, text: str) -> None:
         file.write(f"{time.strftime('%H:%M:%S')} {text.rstrip()}\n")
 
 
-def _train(run: Run, progress: Progress | None, started: float) -> None:
+def _train(run: Run, progress: Progress | None, started: float, images: data.Data | None) -> None:
     _settle_process(run)
     from ffcore.training import Trainer
 
-    trainer = Trainer(*_facts(run))
+    trainer = Trainer(*_facts(run, images))
     saved = (run.dir / "state.safetensors").exists()
     if saved:
         restore_state(run, trainer)
@@ -216,17 +218,19 @@ def _train(run: Run, progress: Progress | None, started: float) -> None:
     )
     run.write_status(steps=trainer.steps, epochs=trainer.epochs)
     run.write_arrays("samples.npz", trainer.samples())
-    waited, cost, wrote = time.monotonic(), 0.0, 0.0
+    waited, cost, wrote, told_at = time.monotonic(), 0.0, 0.0, 0.0
     if not saved:
         save_state(run, trainer)
     for event in trainer.events():
         arrays = event.pop("arrays", None)
         if arrays:
             event["snapshot"] = run.write_snapshot(event["epoch"], arrays)
-        run.append(event)
+        now = time.monotonic()
+        if event["event"] != "tick" or now - told_at >= event["seconds"] / SPARSE:
+            run.append(event)
+            told_at = now
         if progress:
             progress(run, event)
-        now = time.monotonic()
         due = SAVE_EVERY if event["event"] == "tick" else SAVE_SHARE * cost
         if event["event"] in ("tick", "epoch") and now - waited > due:
             save_state(run, trainer)
@@ -310,7 +314,7 @@ def _result(trainer: "Trainer", test=None) -> dict[str, Any]:
     }
 
 
-def _facts(run: Run) -> tuple[dict[str, Any], data.Data]:
+def _facts(run: Run, images: data.Data | None) -> tuple[dict[str, Any], data.Data]:
     """Load the data and complete the configuration with what only now is known; the same data or none on a resume."""
     import torch
 
@@ -318,7 +322,7 @@ def _facts(run: Run) -> tuple[dict[str, Any], data.Data]:
     from ffcore.config import TrainSettings, pick_precision, resolve
 
     config = run.config
-    loaded = data.load(data.DataSettings(**config["data"]), config["data_root"], config["device"])
+    loaded = images or data.load(data.DataSettings(**config["data"]), config["data_root"], config["device"])
     facts = config["facts"]
     if facts and facts["data_hash"] != loaded.hash:
         raise Failed(f"{loaded.name} has changed since the run began; start a new run on the new data")
@@ -357,7 +361,6 @@ def _settle_process(run: Run) -> None:
 
 def main() -> None:
     """`python -m ffcore.worker DIR`: the process behind a submitted run."""
-
     try:
         work_queued(Run(Path(sys.argv[1])))
     except (Failed, Refused) as error:

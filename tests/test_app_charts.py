@@ -1,27 +1,26 @@
 """The dashboard's figures: what is drawn is what was measured, spikes survive, and thinning is told."""
 
 import base64
-import importlib.util
 import json
-from pathlib import Path
 
+import charts
 import numpy as np
 import pytest
 
-APP = Path(__file__).parent.parent / "app"
-spec = importlib.util.spec_from_file_location("charts", APP / "charts.py")
-charts = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(charts)
 
+def tick(step: int, pos: float, neg: float | None, paired: bool = True) -> dict:
+    def around(value):
+        return None if value is None else [value, value - 1, value, value + 1]
 
-def tick(step: int, pos: float, neg: float | None) -> dict:
-    layer = {"layer": 0, "pos": [pos, pos - 1, pos, pos + 1], "neg": neg if neg is None else [neg, neg - 1, neg, neg + 1],
-             "gap": pos - (neg or 0), "dprime": 1.0}  # fmt: skip
+    lead = pos - (neg or 0)
+    layer = {"layer": 1, "pos": around(pos), "neg": around(neg), "gap": lead, "dprime": 1.0}
+    if paired and neg is not None:
+        layer |= {"pair": around(lead), "paired_dprime": 2.0, "won": 0.9}
     return {"event": "tick", "step": step, "epoch": step / 100, "loss": 1.0, "layers": [layer]}
 
 
 def goodness(ticks: list[dict], **options) -> dict:
-    return charts.goodness(charts.by_layer(ticks)[0], **options)
+    return charts.goodness(charts.by_layer(ticks)[1], **options)
 
 
 def numbers(line: dict) -> list[float]:
@@ -77,9 +76,44 @@ def test_a_net_without_negatives_gets_one_curve():
 def test_layers_that_learn_by_turns_keep_their_own_numbers():
     ticks = [tick(i, float(i), 0.0) for i in range(4)]
     for t in ticks[1::2]:
-        t["layers"][0]["layer"] = 1
+        t["layers"][0]["layer"] = 2
     lines = charts.separation(charts.by_layer(ticks), "gap")["data"]
     assert [(t["name"], numbers(t["y"])) for t in lines] == [("layer 1", [0, 2]), ("layer 2", [1, 3])]
+
+
+def test_the_lead_is_drawn_pair_by_pair_where_there_are_pairs():
+    rows = charts.by_layer([tick(0, 2.0, 1.0), tick(1, 3.0, 0.5)])[1]
+    figure = charts.difference(rows, 1)
+    assert charts.is_paired(rows)
+    assert numbers(named(figure, "g⁺ − g⁻")["y"]) == [1.0, 2.5]
+    assert figure["layout"]["shapes"][0]["y0"] == 0
+    assert not charts.is_paired(charts.by_layer([tick(0, 2.0, 1.0, paired=False)])[1])
+    assert not charts.is_paired([])
+
+
+def test_the_lead_histogram_splits_at_the_tie():
+    figure = charts.pair_histogram(np.array([-2.0, -1.0, 0.0, 1.0]), np.array([1, 2, 7]))
+    assert named(figure, "wrong label")["y"][:3] == [0.1, 0.2, 0]
+    assert named(figure, "right label")["y"][:3] == [0, 0, 0.7]
+
+
+def test_accuracy_leaves_room_for_the_last_tenths():
+    epochs = [{"epoch": i, "validation": {"goodness": v}, "layers": []} for i, v in enumerate([0.1, 0.97, 0.98, 0.99, 1.0])]
+    figure = charts.accuracy(epochs)
+    errors, axis = figure["data"][0]["y"], figure["layout"]["yaxis"]
+    places = (np.log10(errors) - axis["range"][0]) / (axis["range"][1] - axis["range"][0])
+    assert (np.diff(places) > 0.04).all()
+    assert 0 <= places[0] <= places[-1] <= 1
+    assert figure["data"][0]["text"] == ["10.00%", "97.00%", "98.00%", "99.00%", "100.00%"]
+
+
+def test_thousands_of_epochs_stay_light_and_are_told():
+    layers = [{"layer": i, "validation_accuracy": 0.9, "dead": 0.1} for i in (1, 2)]
+    epochs = [{"epoch": i, "validation": {"goodness": 0.9 + (i == 777) / 20}, "layers": layers} for i in range(3_000)]
+    for figure in (charts.accuracy(epochs), charts.dead_units(epochs)):
+        assert len(json.dumps(figure)) < 20_000
+        assert "of 3,000" in figure["layout"]["xaxis"]["title"]["text"]
+    assert 777 in charts.accuracy(epochs)["data"][0]["x"]
 
 
 def test_histograms_are_shares_over_the_same_edges():
@@ -118,13 +152,29 @@ def test_contact_sheet_marks_what_was_read_wrong():
     assert sheet.count("✗ a") == 1
 
 
+def test_long_histories_are_halved_in_memory_and_still_counted(monkeypatch):
+    import feed
+
+    monkeypatch.setattr(feed, "KEPT", 1_000)
+    story = feed.Story()
+    for i in range(2_500):
+        story.take(tick(i, 99.0 if i == 123 else 2.0, 1.0))
+    assert len(story.ticks) <= 1_000
+    assert story.told == {0: 2_500, 1: 2_500}
+    steps = [t["step"] for t in story.ticks]
+    assert steps == sorted(steps)
+    assert {0, 123, 2_499} <= set(steps)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
 def test_figures_are_valid_json_whatever_was_measured(value):
-    epochs = [{"epoch": 1, "validation": {"goodness": value}, "layers": [{"layer": 0, "validation_accuracy": value,
+    epochs = [{"epoch": 1, "validation": {"goodness": value}, "layers": [{"layer": 1, "validation_accuracy": value,
                "dead": value}]}]  # fmt: skip
     ticks = [tick(0, 2.0, 1.0), tick(1, float("nan"), 1.0)]
     figures = [charts.accuracy(epochs), charts.dead_units(epochs), goodness(ticks), charts.loss(ticks),
-               charts.separation(charts.by_layer(ticks), "gap"), charts.goodness([]), charts.separation({}, "gap")]  # fmt: skip
+               charts.separation(charts.by_layer(ticks), "gap"), charts.goodness([]), charts.separation({}, "gap"),
+               charts.difference([], 1), charts.difference(charts.by_layer(ticks)[1], 1), charts.accuracy([]),
+               charts.dead_units([]), charts.pair_histogram(np.arange(2.0), np.zeros(1))]  # fmt: skip
     json.dumps(figures, allow_nan=False)
 
 

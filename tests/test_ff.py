@@ -159,7 +159,8 @@ def test_telemetry_off_changes_no_weight(toy):
 @pytest.mark.parametrize("optimiser", ["adamw", "adam", "sgd"])
 @pytest.mark.parametrize("lr_schedule", ["one_cycle", "linear", "constant"])
 def test_resume_from_any_step_is_bit_identical(toy, optimiser, lr_schedule):
-    settings = {"train.optimiser": optimiser, "train.lr_schedule": lr_schedule, "train.epochs": 2, "model.peer": 0.1}
+    settings = {"train.optimiser": optimiser, "train.lr_schedule": lr_schedule, "train.epochs": 2, "model.peer": 0.1,
+                "train.drop_pixels": 0.2}  # fmt: skip
     config = toy_config("ff", negatives="hard_label", set=settings)
     whole = Trainer(config, toy)
     for _ in whole.events():
@@ -231,7 +232,7 @@ def test_the_reference_recipe_takes_the_same_steps_as_the_study(toy):
         z[torch.arange(len(z)), label] = 2.82
         return z
 
-    once = torch.Generator().manual_seed(trainer.rng.initial_seed())
+    once = torch.Generator().manual_seed(trainer.rng["negatives"].initial_seed())
     h = [overlay(y), overlay(y[torch.randperm(len(y), generator=once)])]
     expected = []
     for layer in range(2):
@@ -322,3 +323,17 @@ def test_a_colour_image_with_three_channels_shows_receptive_fields():
     data = make_toy(3, (3, 8, 8), 130)
     events = [e for e in Trainer(toy_config("ff", set={"train.epochs": 1}), data).events() if e["event"] == "epoch"]
     assert events[-1]["arrays"]["fields"].shape == (16, 8, 8)
+
+
+def test_dropped_pixels_are_blank_in_training_and_whole_in_the_read_out(toy):
+    seen = []
+    trainer = Trainer(toy_config("ff", set={"train.drop_pixels": 0.25}), toy)
+    terms = trainer.model.terms
+    trainer.model.terms = lambda x, *rest: seen.append(x) or terms(x, *rest)
+    x, y = toy.train.x[:64].float() / 255 + 0.01, toy.train.y[:64]
+    trainer.learn(x, y)
+    trainer.learn(x, y)
+    blank = [(s == 0).float().mean().item() for s in seen]
+    assert blank == pytest.approx([0.25, 0.25], abs=0.03)
+    assert not torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0][seen[0] > 0], x[seen[0] > 0])

@@ -138,7 +138,7 @@ def losses(trainer, x, y, active=None):
     """Every term of one step, without moving anything."""
     model = trainer.model
     view = model.view()
-    pair = trainer.strategy(x, y, view, trainer.rng) if trainer.strategy else None
+    pair = trainer.strategy(x, y, view, trainer.rng["negatives"]) if trainer.strategy else None
     yield from model.terms(x, y, pair, range(len(trainer.groups)) if active is None else active, view)
 
 
@@ -178,10 +178,10 @@ def test_every_parameter_belongs_to_exactly_one_group(model_name, toy):
 def test_the_loss_falls_on_a_fixed_batch(model_name, toy):
     trainer = Trainer(toy_config(model_name, set={"train.lr_schedule": "constant", "train.head_every": 1}), toy)
     x, y = batch_of(toy)
-    state = trainer.rng.get_state()
+    state = trainer.rng["negatives"].get_state()
     told = []
     for _ in range(30):
-        trainer.rng.set_state(state)
+        trainer.rng["negatives"].set_state(state)
         told.append(sum(term.loss.item() for term in trainer.learn(x, y)))
     assert told[-1] < 0.7 * told[0]
 

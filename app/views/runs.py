@@ -16,8 +16,6 @@ st.title("Runs")
 for message in st.session_state.pop("told", []):
     st.success(message)
 runs = ffcore.list_runs()
-if not runs:
-    widgets.empty("No run has been started yet.", "Start one", "views/train.py")
 
 
 def row(run: ffcore.Run) -> dict:
@@ -37,24 +35,33 @@ def row(run: ffcore.Run) -> dict:
     }
 
 
-def delete(run: ffcore.Run) -> None:
-    @st.dialog("Delete this run?")
-    def confirm():
-        st.markdown(f"**{run.title()}**  \n`{run.id}`, {run.size_bytes() / 1e6:.1f} MB. This cannot be undone.")
-        with st.container(horizontal=True):
-            if st.button("Delete for good", type="primary", icon=":material/delete:"):
-                try:
-                    ffcore.delete(run)
-                except ffcore.Refused as error:
-                    st.error(str(error))
-                    return
-                st.session_state.told = [f"Deleted {run.id}."]
-                st.query_params.pop("run", None)
-                st.rerun()
-            if st.button("Keep it"):
-                st.rerun()
+def keep() -> None:
+    st.session_state.pop("deleting", None)
 
-    confirm()
+
+@st.dialog("Delete this run?", on_dismiss=keep)
+def confirm(run: ffcore.Run) -> None:
+    st.markdown(f"**{run.title()}**  \n`{run.id}`, {run.size_bytes() / 1e6:.1f} MB. This cannot be undone.")
+    with st.container(horizontal=True):
+        if st.button("Delete for good", type="primary", icon=":material/delete:"):
+            try:
+                ffcore.delete(run)
+            except ffcore.Refused as error:
+                st.error(str(error), icon=":material/block:")
+                return
+            st.session_state.told = [f"Deleted {run.id}."]
+            st.query_params.pop("run", None)
+            keep()
+            st.rerun()
+        if st.button("Keep it"):
+            keep()
+            st.rerun()
+
+
+def pick(ids: list[str]) -> None:
+    """The row that was clicked, among those on screen at that moment."""
+    if rows := st.session_state.table.selection.rows:
+        st.query_params["run"] = ids[rows[0]]
 
 
 def zipped(run: ffcore.Run) -> bytes:
@@ -64,6 +71,24 @@ def zipped(run: ffcore.Run) -> bytes:
         return file.read_bytes()
 
 
+def import_box() -> None:
+    """Takes a zipped run."""
+    with st.expander("Import a run", icon=":material/upload:"):
+        file = st.file_uploader("A zip that “Export as zip” or `ffcore runs export` made", type="zip")
+        if file and st.button("Import", type="primary"):
+            try:
+                run = ffcore.import_zip(io.BytesIO(file.getvalue()))
+            except (ffcore.Refused, ffcore.Failed) as error:
+                st.error(str(error), icon=":material/block:")
+            else:
+                st.session_state.told = [f"Imported {run.title()} as {run.id}."]
+                st.query_params["run"] = run.id
+                st.rerun()
+
+
+if not runs:
+    import_box()
+    widgets.empty("No run has been started yet.", "Start one", "views/train.py")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     text = st.text_input("Filter", type="search", placeholder="model, negatives, data, id …", key="filter",
                          bind="query-params")
@@ -76,11 +101,11 @@ if not shown:
     st.info(f"None of the {len(rows)} runs fits this filter.")
     st.stop()
 
-table = st.dataframe(
+st.dataframe(
     [r for _, r in shown],
     hide_index=True,
     key="table",
-    on_select="rerun",
+    on_select=lambda: pick([run.id for run, _ in shown]),
     selection_mode="single-row",
     alt="all runs with state, accuracy, time and size",
     column_config={
@@ -94,8 +119,6 @@ table = st.dataframe(
 st.caption(f"{len(shown)} of {len(rows)} runs · click a row to choose it")
 
 visible = [run for run, _ in shown]
-if chosen_rows := table.selection.rows:
-    st.query_params["run"] = visible[chosen_rows[0]].id
 chosen = widgets.pick_run(visible, visible[0])
 with st.container(horizontal=True):
     if st.button("Open in Live", type="primary", icon=":material/monitoring:", disabled=bool(chosen.problem)):
@@ -105,21 +128,13 @@ with st.container(horizontal=True):
     st.download_button("Export as zip", lambda: zipped(chosen), f"{chosen.id}.zip", "application/zip",
                        on_click="ignore", icon=":material/download:", disabled=bool(chosen.problem))
     if st.button("Delete", icon=":material/delete:", disabled=chosen.bundled):
-        delete(chosen)
+        st.session_state.deleting = chosen.id
+if st.session_state.get("deleting") == chosen.id:
+    confirm(chosen)
 if chosen.problem:
     st.error(f"This directory is damaged: {chosen.problem}.")
 
-with st.expander("Import a run", icon=":material/upload:"):
-    file = st.file_uploader("A zip that “Export as zip” or `ffcore runs export` made", type="zip")
-    if file and st.button("Import", type="primary"):
-        try:
-            run = ffcore.import_zip(io.BytesIO(file.getvalue()))
-        except (ffcore.Refused, ffcore.Failed) as error:
-            st.error(str(error), icon=":material/block:")
-        else:
-            st.session_state.told = [f"Imported {run.title()} as {run.id}."]
-            st.query_params["run"] = run.id
-            st.rerun()
+import_box()
 
 widgets.explain(
     """

@@ -27,21 +27,18 @@ def example(config: str) -> str:
     return charts.pairs(**catalogue.example(json.loads(config), 4))
 
 
-def asked_choice(key: str, options: list[str]) -> None:
-    """A friendly word when the address asks for what there is not; the widget then shows its default."""
-    text = st.query_params.get(key)
-    if text is not None and text not in options:
-        st.warning(f"The address asks for {key} {widgets.quote(text)}; there is {', '.join(options)}.")
+def forget() -> None:
+    """Another preset has a model and negatives of its own; what was chosen before must not stand in their way."""
+    for key in ("model", "negatives"):
+        st.session_state.pop(key, None)
+        st.query_params.pop(key, None)
 
 
 def choose_preset() -> str:
     items = {p["name"]: p for p in catalogue.presets()}
     names = sorted(items, key=lambda n: (n != "quick", not items[n]["good"], n))
-    asked_choice("preset", names)
-    name = st.segmented_control(
-        "Preset", names, default="quick", required=True, key="preset", bind="query-params",
-        format_func=lambda n: items[n]["title"] if items[n]["good"] else f"⚠ {items[n]['title']}",
-    )
+    shown = {n: items[n]["title"] if items[n]["good"] else f"⚠ {items[n]['title']}" for n in names}
+    name = widgets.choose(st.segmented_control, "Preset", "preset", shown, "quick", required=True, on_change=forget)
     st.caption(items[name]["why"])
     return name
 
@@ -49,11 +46,8 @@ def choose_preset() -> str:
 def choose_model(default: str) -> str:
     items = {m["name"]: m for m in catalogue.models()}
     names = sorted(items, key=lambda n: (n != "ff", n))
-    asked_choice("model", names)
-    name = st.segmented_control(
-        "Model", names, default=default, required=True, key="model", bind="query-params",
-        format_func=lambda n: items[n]["title"],
-    )
+    shown = {n: items[n]["title"] for n in names}
+    name = widgets.choose(st.segmented_control, "Model", "model", shown, default, required=True)
     local = "every layer learns from its own loss" if items[name]["is_local"] else "one loss moves all layers"
     st.caption(f"{items[name]['about']} :gray[{items[name]['source']} · {local}]")
     return name
@@ -64,11 +58,8 @@ def choose_negatives(base: dict) -> str:
     items = {s["name"]: s for s in catalogue.negatives()}
     own = base["negatives"]["name"]
     honest = [n for n in items if items[n]["faithful"] or n == own]
-    asked_choice("negatives", honest)
-    name = st.segmented_control(
-        "Negatives: what the layers must stay calm about", honest, default=own, required=True, key="negatives",
-        bind="query-params", format_func=lambda n: items[n]["title"],
-    )
+    shown, label = {n: items[n]["title"] for n in honest}, "Negatives: what the layers must stay calm about"
+    name = widgets.choose(st.segmented_control, label, "negatives", shown, own, required=True)
     with st.grid(min(3, len(honest)), min_column_width=300, gap="small"):
         for key in honest:
             with st.container(border=True, height="stretch"):
@@ -80,47 +71,49 @@ def choose_negatives(base: dict) -> str:
     return name
 
 
-def choose_data() -> str:
+def choose_data(auto: str) -> str | None:
+    """The name or path of the images; None for what the preset, or else the machine, offers, which is `auto`."""
     items = {d["name"]: d for d in catalogue.datasets()}
-    auto = "mnist" if items["mnist"]["present"] else "mnist-5k"
-    names = ["auto", *sorted(items, key=lambda n: not items[n]["present"])]
-    asked_choice("data", names)
+    names = sorted(items, key=lambda n: not items[n]["present"])
+    shown = {n: items[n]["title"] + ("" if items[n]["present"] else " · will be downloaded") for n in names}
+    shown = {"auto": f"auto: {items[auto]['title']}", **shown}
     left, right = st.columns(2)
     with left:
-        name = st.selectbox(
-            "Images", names, key="data", bind="query-params",
-            format_func=lambda n: f"auto: {items[auto]['title']}" if n == "auto" else items[n]["title"] + (
-                "" if items[n]["present"] else " · will be downloaded"),
-        )
+        name = widgets.choose(st.selectbox, "Images", "data", shown, "auto")
         item = items[auto if name == "auto" else name]
-        found = "MNIST, which lies in the data folder" if auto == "mnist" else (
-            "the 5,000 embedded digits, as MNIST is not in the data folder")
+        found = "the 5,000 embedded digits, as MNIST is not in the data folder" if auto == "mnist-5k" else (
+            f"{items[auto]['title']}" + ", which lies in the data folder" * items[auto]["present"])
         sizes = item["sizes"]
         st.caption((f"**auto** means {found}. " if name == "auto" else "") + f"{item['provenance']} "
                    f"{sizes['train']:,} to train on, {sizes['validation']:,} to validate, {sizes['test']:,} to test.")
     with right:
         file = st.file_uploader("Or your own .npz with x (images) and y (labels)", type="npz")
         if file:
-            return keep(file.name, file.getvalue()) or name
-    return name
+            return keep(file.name, file.getvalue())
+    return None if name == "auto" else name
 
 
-def keep(name: str, content: bytes) -> str | None:
-    """Put an uploaded .npz beside the runs that use it; returns its path, or None if it is not usable."""
-    from ffcore.data import read_own
-
+def keep(name: str, content: bytes) -> str:
+    """Put an uploaded .npz beside the runs that use it; returns its path. Raises Refused, and keeps nothing, if it is bad."""
     folder = ffcore.runs_root() / ".data"
-    path = folder / f"{Path(name).stem[:40]}-{hashlib.blake2b(content, digest_size=4).hexdigest()}.npz"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
+    path = folder / f"{Path(name).stem[:40]}-{hashlib.blake2b(content, digest_size=8).hexdigest()}.npz"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-        split, classes = read_own(path)
+    try:
+        images, classes = counted(str(path))
     except ffcore.Refused as error:
-        path.unlink(missing_ok=True)
-        st.error(str(error))
-        return None
-    st.success(f"{len(split.y):,} images of {len(classes)} classes")
+        path.unlink()
+        raise ffcore.Refused(str(error).replace(str(path), name)) from None
+    st.success(f"{images:,} images of {classes} classes", icon=":material/check:")
     return str(path)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def counted(path: str) -> tuple[int, int]:
+    """Images and classes of a kept .npz, which is named by its content."""
+    split, classes = ffcore.data.read_own(path)
+    return len(split.y), len(classes)
 
 
 def choose_settings(base: dict) -> dict:
@@ -169,7 +162,7 @@ try:
         request = {"preset": None if preset == "quick" else preset, "model": model}
         base = ffcore.configure(**request)
         with st.container(border=True):
-            request["data"] = choose_data()
+            request["data"] = choose_data(base["data"]["name"])
         if base["negatives"]:
             with st.container(border=True):
                 request["negatives"] = choose_negatives(base)
@@ -177,14 +170,14 @@ try:
         request["set"] = choose_settings(base)
         request["seed"] = seed
         config = ffcore.configure(**request)
+    with ready:
+        st.markdown(prospects(config))
+        st.code(ffcore.command(config), language="bash", wrap_lines=True)
 except ffcore.Refused as error:
+    config = None
     ready.error(str(error), icon=":material/block:")
-    st.stop()
 
-with ready:
-    st.markdown(prospects(config))
-    st.code(ffcore.command(config), language="bash", wrap_lines=True)
-if launch.button("Start training", type="primary", icon=":material/play_arrow:", key="start"):
+if launch.button("Start training", type="primary", icon=":material/play_arrow:", key="start", disabled=config is None):
     try:
         with ready, st.spinner("Starting …"):
             run = ffcore.submit(**request)

@@ -1,7 +1,7 @@
 """Forward-Forward (Hinton 2022, arXiv 2212.13345): every layer learns high goodness for real data, low for negatives."""
 
 import itertools
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,10 +23,11 @@ class View:
         self._grad = torch.is_grad_enabled()
         self._known: dict[tuple, tuple] = {}
 
-    def _once(self, compute, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _once(self, compute, image: Tensor, grad: bool = True) -> Any:
         key = (compute.__name__, id(image))
         if key not in self._known:
-            with torch.set_grad_enabled(self._grad):  # a miner asks without gradient for what training then needs with
+            # a miner asks without gradient for what training then needs with
+            with torch.set_grad_enabled(grad and self._grad):
                 self._known[key] = (compute(image, self), image)  # keeps the image, and so its id, alive
         return self._known[key][0]
 
@@ -42,12 +43,13 @@ class View:
     def label_goodness(self, image: Tensor, layers: int = 0) -> Tensor:
         return self.model.label_goodness(image, layers, self)
 
+    def votes(self, image: Tensor) -> Tensor:
+        """What the softmax head reads, the voting layers' activities on the neutral label, (B, Σn), without gradient."""
+        return self._once(self.model.neutral_votes, image, grad=False)
+
     @torch.no_grad()
     def label_probs(self, image: Tensor) -> Tensor:
-        return self.model.head(self.model.votes_of(self.model.activities(self.neutral(image), self))).softmax(1)
-
-    def neutral(self, image: Tensor) -> Sample:
-        return Sample(image, labels.neutral(len(image), self.classes, image.device))
+        return self.model.head(self.votes(image)).softmax(1)
 
 
 class NetSettings(LayerSettings):
@@ -186,6 +188,8 @@ class ForwardForward(Model):
     def terms(self, x, y, pair, active, view=None):
         view = view or self.view()
         active = set(active)
+        head = len(self.weights)
+        votes = view.votes(x) if head in active else None
         last = max((g for g in active if g < len(self.weights)), default=-1)
         h = None
         for layer in range(last + 1):
@@ -195,10 +199,7 @@ class ForwardForward(Model):
                 h = self.activity(layer, z)
                 if layer in active:
                     yield self.term(layer, z, h)
-        head = len(self.weights)
         if head in active:
-            with torch.no_grad():
-                votes = self.votes_of(self.activities(view.neutral(x), view))
             yield Term(head, F.cross_entropy(self.head(votes).float(), y))
 
     def pair_drive(self, pair, view: View) -> Tensor:
@@ -226,8 +227,9 @@ class ForwardForward(Model):
 
     # Read-outs.
 
-    def votes_of(self, activities: list[Tensor]) -> Tensor:
-        """What the softmax head reads: the voting layers' activities, each normalised to mean square 1, (B, Σn)."""
+    def neutral_votes(self, image: Tensor, view: View | None = None) -> Tensor:
+        """What the softmax head reads: the voting layers' activities on the neutral label, each of mean square 1, (B, Σn)."""
+        activities = self.activities(Sample(image, labels.neutral(len(image), self.classes, image.device)), view)
         return torch.cat([formulas.normalise(activities[v], "rms") for v in self.votes], 1)
 
     def label_goodness(self, image, layers=0, view=None):
@@ -245,9 +247,7 @@ class ForwardForward(Model):
 
     def scores(self, image, goodness=None):
         goodness = self.label_goodness(image) if goodness is None else goodness
-        view = self.view()
-        head = self.head(self.votes_of(self.activities(view.neutral(image), view))).float()
-        return {"goodness": goodness[:, :, self.votes].sum(2), "softmax": head}
+        return {"goodness": goodness[:, :, self.votes].sum(2), "softmax": self.head(self.neutral_votes(image)).float()}
 
     def features(self, sample):
         return self.activities(sample)

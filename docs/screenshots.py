@@ -1,0 +1,65 @@
+"""Takes the README's pictures from the real dashboard: `python docs/screenshots.py` (or `make screenshots`)."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import sync_playwright
+
+import ffcore
+
+HERE = Path(__file__).parent
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+STILL = "[data-testid='stApp'][data-test-script-state='notRunning']"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["FFCORE_RUNS"] = folder
+        port = free_port()
+        server = subprocess.Popen([sys.executable, "-m", "ffcore", "app", "--port", str(port)])
+        try:
+            address = f"http://127.0.0.1:{port}"
+            for _ in range(100):
+                try:
+                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+                    break
+                except OSError:
+                    time.sleep(0.3)
+            with sync_playwright() as playwright:
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
+                page = browser.new_page(viewport={"width": 1280, "height": 860})
+
+                def shot(path: str, name: str, wait: float = 1.0) -> None:
+                    page.goto(f"{address}/{path}")
+                    page.wait_for_selector(STILL)
+                    time.sleep(wait)
+                    page.screenshot(path=HERE / name)
+
+                shot("", "start.png")
+                shot("train", "train.png", 6)
+                run = ffcore.submit(set={"train.epochs": 8})
+                while run.state in ("queued", "running") and not run.snapshots()[3:]:
+                    time.sleep(0.2)
+                shot(f"live?run={run.id}", "live.png", 4)
+                ffcore.stop(run)
+                browser.close()
+        finally:
+            server.terminate()
+            server.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,274 @@
+"""The live path in a real Chromium: submit, watch, zoom, reload, queue, stop; a killed server; nothing leaves this machine."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+import ffcore
+from ffcore import runs
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+CURVES = "goodness of positives and negatives of layer"
+READY = "[data-testid='stApp'][data-test-script-state='notRunning']"
+FLAGS = [
+    "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
+    "--disable-component-update", "--no-first-run",
+]  # fmt: skip
+
+
+class Server:
+    """`ffcore app` on a free port over its own runs folder, on two cores: one place in the queue."""
+
+    def __init__(self, folder: Path):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.root, self.url, self.log = folder / "runs", f"http://127.0.0.1:{self.port}", folder / "server.log"
+        self.env = {**os.environ, "FFCORE_RUNS": str(self.root), "FFCORE_DATA": str(folder / "no data")}
+        self.start()
+
+    def start(self) -> None:
+        def two_cores():
+            if hasattr(os, "sched_setaffinity"):
+                os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+
+        command = [sys.executable, "-m", "ffcore", "app", "--port", str(self.port)]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                command, env=self.env, stdout=log, stderr=log, start_new_session=True, preexec_fn=two_cores
+            )
+        wait(lambda: self.healthy(), 40, f"no answer from {self.url}")
+
+    def healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2) as answer:
+                return answer.read() == b"ok"
+        except OSError:
+            return False
+
+    def kill(self) -> None:
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def wait(condition, seconds: float, complaint: str):
+    """The condition's value as soon as it holds."""
+    end = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < end, complaint
+        time.sleep(0.02)
+    return value
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A browser for all tests of this file; without one they are skipped, or fail where FFCORE_BROWSER=required."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        say = pytest.fail if os.environ.get("FFCORE_BROWSER") == "required" else pytest.skip
+        say("no Chromium on this machine; Debian's package is called chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(chromium, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dashboard")
+    ffcore.train(root=str(folder / "runs"), data="digits", epochs=3, set={"model.widths": [32, 32]}, device="cpu")
+    made = Server(folder)
+    yield made
+    for run in runs.list_runs(made.root, bundled=False):
+        if run.state in runs.LIVE:
+            ffcore.stop(run)
+    made.kill()
+
+
+@pytest.fixture(scope="module")
+def page(chromium, server):
+    """One tab for the whole story, which notes every address that it asks for."""
+    tab = chromium.new_page(viewport={"width": 1280, "height": 1000})
+    tab.asked, tab.broken = set(), []
+    tab.on("request", lambda request: tab.asked.add(request.url))
+    tab.on("websocket", lambda socket: tab.asked.add(socket.url))
+    tab.on("pageerror", lambda error: tab.broken.append(str(error)))
+    tab.set_default_timeout(30_000)
+    return tab
+
+
+@pytest.fixture(scope="module")
+def submitted(server, page):
+    """A run of many epochs, started by a click on Train; it goes on until a test stops it."""
+    return submit(server, page)
+
+
+def submit(server: Server, page, seed: int = 0) -> ffcore.Run:
+    page.goto(f"{server.url}/train?data=mnist-5k")
+    page.get_by_text("Settings", exact=True).click()
+    page.get_by_label("epochs", exact=True).fill("2000")
+    page.get_by_label("epochs", exact=True).press("Enter")
+    page.get_by_text("train.epochs=2000").wait_for()
+    if seed:
+        page.get_by_role("spinbutton", name="Random seed").fill(str(seed))
+        page.get_by_role("spinbutton", name="Random seed").press("Enter")
+        page.get_by_text(f"--seed {seed}").wait_for()
+    before = set(runs.list_runs(server.root, bundled=False))
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_url("**/live?**")
+    (made,) = set(runs.list_runs(server.root, bundled=False)) - before
+    assert made.id in page.url
+    return made
+
+
+def open_live(server: Server, page, run: ffcore.Run) -> None:
+    page.goto(f"{server.url}/live?run={run.id}")
+    page.locator(f"[aria-label^='{CURVES} 2']").wait_for()
+    wait(lambda: len(ends(page)) == 2, 20, "the two layers' curves were not drawn")
+
+
+def ends(page) -> list[list[float]]:
+    """Of each layer's goodness chart: the last epoch of the positives' and of the negatives' curve, and the points of one."""
+    return page.evaluate(
+        """start => [...document.querySelectorAll(`[aria-label^="${start}"]`)].filter(n => n._fullData?.length).map(n => {
+             const curves = n._fullData.filter(t => t.name && t.showlegend !== false && t.x?.length);
+             return curves.length == 2 ? [...curves.map(t => t.x.at(-1)), curves[0].x.length] : [];
+           }).filter(c => c.length)""",
+        CURVES,
+    )
+
+
+def test_the_server_is_well(server):
+    assert server.healthy()
+
+
+def test_start_shows_the_goodness_of_a_trained_net(server, page):
+    page.goto(server.url)
+    table = page.locator(".goodness table")
+    table.wait_for()
+    assert table.locator("tr").count() == 4  # labels, two layers, their sum
+    assert table.locator("td.win").count() == 3
+    assert page.locator(".sheet img").count() == 64
+    before = table.inner_text()
+    page.get_by_role("button", name="Next").click()
+    wait(lambda: table.inner_text() != before, 5, "the next digit did not come")
+
+
+def test_both_curves_of_every_layer_move_at_least_once_a_second(server, page, submitted):
+    open_live(server, page, submitted)
+    wait(lambda: min((points for *_, points in ends(page)), default=0) > 3, 20, "no points came")
+    begin, changes, last = time.monotonic(), 0, ends(page)
+    while time.monotonic() - begin < 10:
+        now = ends(page)
+        if len(now) == 2 and all(now[i][side] > last[i][side] for i in (0, 1) for side in (0, 1)):
+            changes, last = changes + 1, now
+        page.wait_for_timeout(40)
+    rate = changes / (time.monotonic() - begin)
+    print(f"both layers' curves moved {rate:.2f} times a second")
+    assert rate >= 1, f"the curves of both layers moved {rate:.2f} times a second"
+
+
+def test_a_zoom_survives_ten_ticks(server, page, submitted):
+    chart = page.locator(f"[aria-label^='{CURVES} 1']")
+    chart.scroll_into_view_if_needed()
+    box = chart.locator(".nsewdrag").first.bounding_box()
+    x, y = box["x"], box["y"] + box["height"] / 2
+    page.mouse.move(x + 0.2 * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(x + 0.7 * box["width"], y, steps=5)
+    page.mouse.up()
+
+    def view():
+        return chart.evaluate("n => [n._fullLayout.xaxis.autorange, ...n._fullLayout.xaxis.range]")
+
+    zoomed = wait(lambda: (now := view())[0] is not True and now, 5, "dragging did not zoom")
+    ticks, last = 0, ends(page)
+    end = time.monotonic() + 40
+    while ticks < 10:
+        assert time.monotonic() < end, f"only {ticks} ticks came"
+        page.wait_for_timeout(50)
+        if (now := ends(page)) != last:
+            ticks, last = ticks + 1, now
+    assert view() == zoomed
+    assert max(e for curve in last for e in curve[:2]) > zoomed[2]  # the data went on beyond the view
+
+
+def test_a_reload_keeps_the_run(server, page, submitted):
+    page.reload()
+    wait(lambda: len(ends(page)) == 2, 30, "the curves did not come back")
+    assert submitted.id in page.url
+    assert page.get_by_text(submitted.id).first.is_visible()
+
+
+def test_a_second_run_is_queued_and_told_so(server, page, submitted):
+    second = submit(server, page, seed=1)
+    page.get_by_text("Queued: number 1 in line.").wait_for()
+    assert second.state == "queued"
+    assert submitted.state == "running"
+
+
+def test_stop_takes_two_seconds_at_most_and_keeps_the_weights(server, page, submitted):
+    open_live(server, page, submitted)
+    page.get_by_role("button", name="Stop").click()
+    clicked = time.monotonic()
+    wait(lambda: submitted.stored_status()["state"] == "stopped", 10, "it did not stop")
+    seconds = time.monotonic() - clicked
+    print(f"stopped {seconds:.2f} s after the click")
+    assert seconds <= 2, f"stopped after {seconds:.1f} s"
+    assert (submitted.dir / "weights.safetensors").exists()
+    page.get_by_role("button", name="Resume").wait_for()
+
+
+def test_a_killed_server_loses_nothing(server, page, submitted):
+    second = next(run for run in runs.list_runs(server.root) if run.config["seed"] == 1)
+    wait(lambda: second.state == "running", 20, "the queued run did not start when the first had stopped")
+    open_live(server, page, second)
+    server.kill()
+    step = second.status()["step"]
+    wait(lambda: second.status()["step"] > step, 10, "the run did not go on without the server")
+    server.start()
+    open_live(server, page, second)
+    before = ends(page)
+    wait(lambda: ends(page) > before, 10, "the curves did not go on")
+    assert second.state == "running"
+    ffcore.stop(second)
+    assert second.state == "stopped"
+
+
+def test_an_export_comes_down_as_a_zip(server, page, tmp_path):
+    page.goto(f"{server.url}/runs?filter=digits")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as zip").click()
+    file = tmp_path / "run.zip"
+    download.value.save_as(file)
+    with zipfile.ZipFile(file) as archive:
+        assert {Path(name).name for name in archive.namelist()} >= {"config.json", "weights.safetensors"}
+
+
+@pytest.mark.parametrize("name", ["", "train", "live", "runs"])
+def test_pages_fit_a_phone_and_raise_no_error(server, page, name):
+    page.set_viewport_size({"width": 400, "height": 800})
+    page.goto(f"{server.url}/{name}?live=0")
+    page.locator(READY).wait_for()
+    page.locator("h1").first.wait_for()
+    wide = page.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
+    assert wide <= 0, f"{wide} px too wide"
+    assert page.locator("[data-testid='stException']").count() == 0
+
+
+def test_nothing_was_asked_of_another_machine(server, page):
+    hosts = {urlparse(url).hostname for url in page.asked if urlparse(url).scheme not in ("data", "blob", "about")}
+    assert hosts == {"127.0.0.1"}
+    assert page.broken == []
+    assert "Traceback" not in server.log.read_text()

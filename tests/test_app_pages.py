@@ -1,0 +1,508 @@
+"""Every page of the dashboard, run without a browser: with runs in every state, with none, and with garbage in the address."""
+
+import io
+import json
+import shutil
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import ffcore
+from ffcore import jobs, rundir, runs
+from ffcore.serve import app_folder
+
+pytest.importorskip("streamlit")
+from streamlit.testing.v1 import AppTest
+
+TINY = {"data": "digits", "epochs": 2, "set": {"model.widths": [32, 32]}, "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Two real runs, made once: Forward-Forward and backpropagation, two epochs of 8 × 8 digits each; and a paused one."""
+    root = str(tmp_path_factory.mktemp("trained"))
+    made = {model: ffcore.train(root=root, model=model, **TINY).dir for model in ("ff", "backprop")}
+
+    def interrupt(run, event):
+        if event["event"] == "epoch" and event["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ffcore.train(interrupt, root=root, seed=1, **TINY)
+    made["paused"] = runs.find("latest", root).dir
+    return made
+
+
+@pytest.fixture(autouse=True)
+def no_bundle(tmp_path, monkeypatch):
+    """Without what comes with the package, unless a test asks for it."""
+    for module in (runs, rundir):
+        monkeypatch.setattr(module, "bundled_root", lambda: tmp_path / "bundled")
+
+
+@pytest.fixture
+def store(trained, own_runs):
+    """{name: Run}: a runs folder of one's own with copies of the real runs; `failed`, `lost` and `stopped` are the paused one
+    with another word in its status, `queued` waits for a process that a test never starts."""
+    root = runs.runs_root()
+    root.mkdir()
+
+    def copy(name: str, number: int, **status) -> ffcore.Run:
+        config = json.loads((trained[name] / "config.json").read_bytes())
+        config["id"] = f"20300101-00000{number}-{config['model']['name']}-000{number}"
+        run = ffcore.Run(shutil.copytree(trained[name], root / config["id"]))
+        run.write_config(id=config["id"], created=f"2030-01-01T00:00:0{number}+00:00")
+        if status:
+            run.write_status(**status)
+        return run
+
+    made = {"ff": copy("ff", 1), "backprop": copy("backprop", 2), "paused": copy("paused", 3)}
+    made["failed"] = copy("paused", 4, state="failed", reason="diverged at step 7: a loss is nan; lower train.lr")
+    made["lost"] = copy("paused", 5, state="running", heartbeat=time.time())
+    made["stopped"] = copy("paused", 6, state="stopped")
+    made["queued"] = jobs.prepare(**TINY)[0]
+    return made
+
+
+def page(name: str = "start", **query: str) -> AppTest:
+    at = AppTest.from_file(str(app_folder() / "main.py"), default_timeout=60)
+    if name != "start":
+        at.switch_page(f"views/{name}.py")
+    for key, value in query.items():
+        at.query_params[key] = value
+    at.run()
+    assert not at.exception, at.exception[0].message
+    return at
+
+
+def click(at: AppTest, label: str) -> AppTest:
+    next(b for b in at.button if b.label == label).click().run()
+    assert not at.exception, at.exception[0].message
+    return at
+
+
+def html(at: AppTest) -> str:
+    return "".join(element.proto.body for element in at.get("html"))
+
+
+def words(at: AppTest) -> str:
+    return "\n".join(element.value for element in [*at.title, *at.header, *at.markdown, *at.caption])
+
+
+def labels(at: AppTest) -> list[str]:
+    return [b.label for b in at.button]
+
+
+def metrics(at: AppTest) -> dict[str, str]:
+    return {m.label: m.value for m in at.metric}
+
+
+# Start
+
+
+def test_start_shows_what_each_layer_of_a_trained_net_makes_of_a_digit(store):
+    at = page()
+    samples = store["ff"].samples()
+    assert html(at).count("<figure") == len(samples["labels"]) == 64
+    assert "class='goodness'" in html(at)
+    assert "Layer 2" in html(at)
+    assert "the net says" in words(at)
+    assert "64 fixed test images of" in words(at)
+    assert store["ff"].title() in words(at)
+
+
+def test_start_turns_to_the_next_digit_and_back_in_time(store):
+    at = click(page(), "Next")
+    assert "Test image 2 of 64" in words(at)
+    assert at.query_params["digit"] == "2"
+    trained, guesses = html(at), words(at)
+    at.slider[0].set_value(0).run()
+    assert "before training" in words(at)
+    assert html(at) != trained
+    assert words(at) != guesses
+    assert at.query_params["epoch"] == "0"
+
+
+def test_the_sentence_on_start_says_what_the_arrays_say(store):
+    snapshot, samples = store["ff"].snapshot(2), store["ff"].samples()
+    sums = snapshot["goodness"].astype(float).sum(2)
+    right = int((sums.argmax(1) == samples["labels"]).sum())
+    assert f"**{right} of 64 test images read right** after epoch 2" in words(page())
+    at = page(digit="5")
+    assert f"the net says **{sums[4].argmax()}**" in words(at)
+
+
+def test_start_says_that_backprop_has_no_goodness(store):
+    at = page(run=store["backprop"].id)
+    assert "This net has no goodness" in words(at)
+    assert html(at).count("<tr>") == 2  # the classes, one row of scores
+
+
+def test_start_asks_for_a_first_run_where_there_is_none():
+    at = page()
+    assert "No net has been trained here yet" in words(at)
+    at = click(at, "Train the first one")
+    assert at.title[0].value == "Train a net"
+
+
+def test_start_shows_the_bundled_net_when_there_is_no_run_of_ones_own(trained, tmp_path):
+    shutil.copytree(trained["ff"], tmp_path / "bundled" / "ff-digits")
+    at = page()
+    assert "class='goodness'" in html(at)
+    assert "Watch it learn" in labels(at)
+
+
+@pytest.mark.parametrize("digit", ["-5", "abc", "1e9", "65", "²", "<b>"])
+def test_start_explains_a_digit_that_is_not_there(store, digit):
+    at = page(digit=digit)
+    assert "asks for digit" in at.warning[0].value
+    assert "Test image 1 of 64" in words(at)
+
+
+@pytest.mark.parametrize("epoch", ["abc", "-1", "99"])
+def test_start_explains_an_epoch_that_is_not_there(store, epoch):
+    at = page(epoch=epoch)
+    assert "asks for epoch" in at.warning[0].value
+    assert "after epoch 2" in words(at)
+
+
+def test_start_falls_back_when_the_run_it_was_sent_has_nothing_to_show(store):
+    at = page(run=store["queued"].id)
+    assert "has nothing to show yet" in at.info[0].value
+    assert store["ff"].title() in words(at)
+
+
+# One's own image
+
+
+def drop(at: AppTest, name: str, content: bytes) -> AppTest:
+    at.session_state["own_image"] = True  # the folder unfolded
+    at.run()
+    at.get("file_uploader")[0].upload(name, content)
+    at.run()
+    assert not at.exception, at.exception[0].message
+    return at
+
+
+def picture(colour: str = "white", paper: str = "black") -> bytes:
+    image, file = Image.new("L", (40, 40), paper), io.BytesIO()
+    image.paste(colour, (18, 6, 22, 34))
+    image.save(file, "png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("where", ["start", "live"])
+def test_an_own_image_is_read_by_the_net_on_screen(store, where):
+    at = drop(page(where, run=store["ff"].id), "one.png", picture())
+    image = np.array(Image.open(io.BytesIO(picture())).resize((8, 8)))[None, None]
+    said = ffcore.Trained(store["ff"].dir).predict(image).item()
+    assert "What the net sees" in words(at)
+    assert f"The net says **{said}**" in words(at) or "The net says" in words(at)
+    assert html(at).count("Layer 1") == (2 if where == "start" else 1)
+
+
+def test_backprop_reads_an_own_image_by_its_scores(store):
+    at = drop(page("live", run=store["backprop"].id), "one.png", picture())
+    assert "The net says" in words(at)
+    assert "Score" in html(at)
+    assert "Layer 1<" not in html(at)
+
+
+def test_ink_on_paper_is_turned_into_what_the_net_knows(store):
+    at = drop(page(run=store["ff"].id), "one.png", picture("black", "white"))
+    assert at.toggle[0].value is True
+    as_ink = words(at)
+    assert as_ink == words(drop(page(run=store["ff"].id), "one.png", picture("white", "black")))
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", picture()[:60]])
+def test_a_file_that_is_no_image_is_refused_in_one_line(store, content):
+    at = drop(page(run=store["ff"].id), "broken.png", content)
+    assert at.error[0].value.startswith("broken.png:")
+    assert "\n" not in at.error[0].value
+
+
+# Train
+
+
+def test_train_shows_the_command_that_it_would_run(own_runs):
+    at = page("train")
+    assert at.code[0].value == "ffcore train --model ff --negatives hard_label --data mnist-5k --seed 0"
+    at.get("button_group")  # presets, models, negatives
+    at.number_input[0].set_value(7).run()
+    assert at.code[0].value.endswith("--seed 7")
+
+
+def test_train_shows_what_each_strategy_makes(own_runs):
+    at = page("train")
+    assert html(at).count("class='side pos'") == 2
+    at = page("train", model="backprop")
+    assert html(at).count("class='side pos'") == 0
+    assert "--model backprop" in at.code[0].value
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("quick.ff.hard_label.train.lr", "-1", "train.lr=-1"),
+        ("quick.ff.hard_label.train.epochs", "many", "train.epochs="),
+        ("quick.ff.hard_label.model.widths", "[]", "model.widths=[]"),
+    ],
+)
+def test_a_setting_out_of_bounds_is_told_in_the_librarys_one_line_and_starts_nothing(own_runs, key, value, complaint):
+    at = page("train")
+    at.text_input(key=key.replace("quick.", "None.")).set_value(value).run()
+    assert complaint in at.error[0].value
+    assert "\n" not in at.error[0].value
+    assert next(b for b in at.button if b.label == "Start training").disabled
+    assert not runs.runs_root().exists()
+
+
+def test_garbage_in_trains_address_is_told_and_replaced(own_runs):
+    at = page("train", preset="nope", model="%00", negatives="<b>", data="/etc/passwd")
+    assert len(at.warning) == 4
+    assert at.code[0].value == "ffcore train --model ff --negatives hard_label --data mnist-5k --seed 0"
+
+
+def test_another_preset_brings_its_own_model_and_negatives(own_runs):
+    at = page("train", preset="hinton")
+    assert "--preset hinton" in at.code[0].value
+    assert not at.error
+
+
+def test_start_training_makes_a_run_that_finishes_and_opens_live(own_runs):
+    at = page("train", data="digits")
+    at.text_input(key="None.ff.hard_label.train.epochs").set_value("1").run()
+    at.text_input(key="None.ff.hard_label.model.widths").set_value("[16]").run()
+    command = at.code[0].value
+    at = click(at, "Start training")
+    run = runs.find(at.query_params["run"])
+    assert at.title[0].value == "Live"
+    end = time.monotonic() + 40
+    while run.state in runs.LIVE and time.monotonic() < end:
+        time.sleep(0.1)
+    assert run.state == "done", run.status()["reason"]
+    assert run.command() == command
+
+
+def test_an_own_npz_is_kept_and_a_bad_one_is_not(own_runs):
+    at = page("train")
+    file = io.BytesIO()
+    np.savez(file, x=np.zeros((40, 8, 8), np.uint8), y=np.arange(40) % 4)
+    at.get("file_uploader")[0].upload("mine.npz", file.getvalue())
+    at.run()
+    assert "40 images of 4 classes" in at.success[0].value
+    assert "mine-" in at.code[0].value
+    at = page("train")
+    at.get("file_uploader")[0].upload("bad.npz", b"PK but not really")
+    at.run()
+    assert "bad.npz" in at.error[0].value
+    assert "\n" not in at.error[0].value
+    assert [p.name.partition("-")[0] for p in (runs.runs_root() / ".data").iterdir()] == ["mine"]
+
+
+# Live
+
+
+def test_live_tells_what_a_finished_run_learnt(store):
+    at = page("live", run=store["ff"].id)
+    result = store["ff"].status()["result"]
+    assert metrics(at)["Test accuracy"] == f"{100 * result['test_accuracy']:.2f}%"
+    assert metrics(at)["Layer 2 alone"] == f"{100 * result['layers'][1]['validation_accuracy']:.2f}%"
+    assert metrics(at)["Epoch"] == "2 / 2"
+    assert "**Layer 1**" in words(at)
+    assert "Its worst errors" in words(at)
+    assert html(at).count("→ <b>") == len(store["ff"].evaluation()["worst_index"])
+    assert "Resume" not in labels(at)
+    assert at.code[-1].value == store["ff"].command()
+
+
+def test_live_shows_no_image_that_is_not_the_runs_own(store):
+    facts = store["ff"].config["facts"]
+    store["ff"].write_config(facts={**facts, "data_hash": "0" * 32})
+    at = page("live", run=store["ff"].id)
+    assert "is not what this run was tested on" in words(at)
+    assert "→ <b>" not in html(at)
+
+
+def test_live_says_where_data_are_missing(store):
+    store["ff"].write_config(data={**store["ff"].config["data"], "name": "svhn"}, data_root=str(store["ff"].dir))
+    assert "not in this machine's data folder" in words(page("live", run=store["ff"].id))
+
+
+def test_live_draws_backprop_by_its_loss(store):
+    at = page("live", run=store["backprop"].id)
+    assert "**Loss**" in words(at)
+    assert "**Layer 1**" not in words(at)
+    assert "Test accuracy" in metrics(at)
+
+
+@pytest.mark.parametrize(
+    ("name", "buttons", "reason"),
+    [
+        ("paused", {"Resume", "Stop"}, None),
+        ("stopped", {"Resume"}, None),
+        ("lost", {"Resume"}, "its process ended without a word"),
+        ("failed", {"Resume"}, "diverged at step 7"),
+        ("queued", {"Pause", "Stop"}, "Queued: number 1 in line"),
+        ("ff", set(), None),
+    ],
+)
+def test_live_offers_what_a_state_allows_and_says_why_it_stands(store, name, buttons, reason):
+    at = page("live", run=store[name].id)
+    assert set(labels(at)) & {"Resume", "Stop", "Pause"} == buttons
+    assert store[name].state in words(at)
+    if reason:
+        assert any(reason in said.value for said in [*at.error, *at.info])
+
+
+def test_stop_keeps_the_weights_of_a_paused_run(store):
+    at = page("live", run=store["paused"].id)
+    assert not (store["paused"].dir / "weights.safetensors").exists()
+    click(at, "Stop")
+    assert store["paused"].state == "stopped"
+    assert (store["paused"].dir / "weights.safetensors").exists()
+
+
+def test_pause_and_stop_are_asked_of_the_process(store):
+    at = click(page("live", run=store["queued"].id), "Stop")
+    assert store["queued"].want() == "stop"
+    assert "Stopping …" in labels(at)
+
+
+def test_a_refusal_to_resume_is_told(store):
+    at = page("live", run=store["paused"].id)
+    with store["paused"].lock():
+        click(at, "Stop")
+    assert any("another process" in e.value for e in at.error)
+
+
+def test_live_without_runs_leads_to_train():
+    at = click(page("live"), "Start one")
+    assert at.title[0].value == "Train a net"
+
+
+@pytest.mark.parametrize("name", ["live", "runs", "start"])
+@pytest.mark.parametrize("ref", ["../../etc/passwd", "/etc", "nope", "2030", "`<script>", "%00"])
+def test_a_run_that_the_address_makes_up_is_told_and_another_shown(store, name, ref):
+    at = page(name, run=ref)
+    assert "which is not here" in at.warning[0].value
+    assert "<script>" not in at.warning[0].value.replace("`·<script>`", "")
+
+
+# Runs
+
+
+def table(at: AppTest):
+    return at.dataframe[0].value
+
+
+def test_runs_lists_every_run_with_its_state(store):
+    shown = table(page("runs"))
+    assert len(shown) == len(store)
+    states = {row["id"]: row["state"][0] for _, row in shown.iterrows()}
+    assert states == {run.id: run.state for run in store.values()}
+    assert "None" not in shown["time"].tolist()
+
+
+def test_runs_filters_by_word_and_state(store):
+    at = page("runs")
+    at.text_input(key="filter").set_value("backprop").run()
+    assert table(at)["id"].tolist() == [store["backprop"].id]
+    at = page("runs", filter="no such thing")
+    assert "None of the" in at.info[0].value
+
+
+def test_runs_shows_a_damaged_directory_and_why(store):
+    (store["ff"].dir / "config.json").write_text("{")
+    at = page("runs")
+    states = dict(zip(table(at)["id"], (s[0] for s in table(at)["state"]), strict=True))
+    assert states[store["ff"].dir.name] == "damaged"
+
+
+def test_delete_asks_first(store):
+    at = page("runs", run=store["stopped"].id)
+    at = click(at, "Delete")
+    assert store["stopped"].dir.exists()
+    at = click(at, "Delete for good")
+    assert not store["stopped"].dir.exists()
+    assert f"Deleted {store['stopped'].id}" in at.success[0].value
+    assert store["stopped"].id not in table(at)["id"].tolist()
+
+
+def test_delete_can_be_taken_back(store):
+    at = click(click(page("runs", run=store["stopped"].id), "Delete"), "Keep it")
+    assert store["stopped"].dir.exists()
+    assert "Delete for good" not in labels(at)
+
+
+def test_a_living_run_is_not_deleted(store):
+    with store["lost"].lock():
+        at = click(click(page("runs", run=store["lost"].id), "Delete"), "Delete for good")
+        assert "is alive" in at.error[0].value
+    assert store["lost"].dir.exists()
+
+
+def offer(content: bytes) -> AppTest:
+    at = page("runs")
+    at.get("file_uploader")[0].upload("run.zip", content)
+    at.run()
+    return click(at, "Import")
+
+
+def test_an_exported_run_can_be_imported(store, tmp_path):
+    file = tmp_path / "run.zip"
+    ffcore.export(store["ff"], file)
+    at = offer(file.read_bytes())
+    assert "Imported" in at.success[0].value
+    new = [run for run in runs.list_runs() if run not in store.values()]
+    assert len(new) == 1
+    assert new[0].status()["result"]["test_accuracy"] == store["ff"].status()["result"]["test_accuracy"]
+    assert new[0].id in table(at)["id"].tolist()
+
+
+def bad_zips():
+    def zipped(**members: str) -> bytes:
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, text in members.items():
+                archive.writestr(name, text)
+        return file.getvalue()
+
+    return {"none": b"no zip at all", "empty": zipped(), "climbing": zipped(**{"../evil": "x"}), "no run": zipped(a="x")}
+
+
+@pytest.mark.parametrize("kind", bad_zips())
+def test_a_bad_zip_is_refused_with_the_reason_and_creates_nothing(store, kind, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    at = offer(bad_zips()[kind])
+    assert at.error
+    assert "\n" not in at.error[0].value
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_runs_without_any_leads_to_train_and_takes_an_import(trained, tmp_path):
+    file = tmp_path / "run.zip"
+    ffcore.export(ffcore.Run(trained["ff"]), file)
+    at = page("runs")
+    assert "Start one" in labels(at)
+    at = offer(file.read_bytes())
+    assert len(table(at)) == 1
+
+
+# What the pages ask of the library
+
+
+def test_the_estimate_goes_by_a_like_run_and_scales_with_its_epochs(store):
+    config = ffcore.configure(model="ff", **{**TINY, "epochs": 20})
+    seconds = store["ff"].status()["train_seconds"]
+    runs.delete(store["stopped"])
+    told = ffcore.estimate(config)
+    assert told is not None
+    for name in ("failed", "lost", "paused"):
+        runs.delete(store[name])
+    assert ffcore.estimate(config) == pytest.approx(10 * seconds)
+    assert ffcore.estimate(ffcore.configure(model="ff", data="glyphs")) is None

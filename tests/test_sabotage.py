@@ -1,0 +1,169 @@
+"""Do the tests bite? One line of the library is spoilt at a time, in a copy, and the suite must notice."""
+
+import multiprocessing
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LAWS, RULE, FORMULAS, JOBS, CLI = (f"tests/test_{name}.py::test_" for name in ("laws", "ff", "goodness", "jobs", "cli"))
+
+
+class Sabotage(NamedTuple):
+    """`old` stands exactly once in `file`; with `new` in its place, `test` must fail."""
+
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+SABOTAGES = {
+    "an error crosses a layer": Sabotage(
+        "models/ff.py", "self.drive(layer, h.detach())", "self.drive(layer, h)",
+        LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
+    ),
+    "the head moves the layers": Sabotage(
+        "models/ff.py", "with torch.no_grad():\n                votes", "with torch.enable_grad():\n                votes",
+        LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
+    ),
+    "every optimiser steps": Sabotage(
+        "training.py", "                optimiser.step()", "                [each.step() for each in self.optimisers]",
+        LAWS + "frozen_layers_are_bit_identical_under_the_greedy_schedule[ff]",
+    ),
+    "the gap's sign is flipped": Sabotage(
+        "goodness.py", "F.softplus(-alpha * (pos - neg))", "F.softplus(alpha * (pos - neg))",
+        FORMULAS + "gap_objective_by_hand",
+    ),
+    "positives and negatives change places": Sabotage(
+        "models/ff.py", "pos, neg = self.logits(layer, g).chunk(2)", "neg, pos = self.logits(layer, g).chunk(2)",
+        LAWS + "each_model_learns_the_toy_problem[ff]",
+    ),
+    "goodness is a sum": Sabotage(
+        "goodness.py", "return h.pow(2).mean(1)", "return h.pow(2).sum(1)",
+        FORMULAS + "goodness_is_the_mean_of_squares",
+    ),
+    "a wrong label may be right": Sabotage(
+        "labels.py", "torch.randint(1, classes", "torch.randint(0, classes",
+        LAWS + "no_negative_shows_the_right_label[wrong_label]",
+    ),
+    "a hard label may be right": Sabotage(
+        "negatives/hard_label.py", ".scatter(1, y[:, None], -torch.inf)", "",
+        LAWS + "no_negative_shows_the_right_label[hard_label]",
+    ),
+    "the label's length is forgotten": Sabotage(
+        "models/ff.py", "total = squared + labels.squared_norm(label, self.settings.label_value)", "total = squared",
+        RULE + "layer_1_shortcut_equals_brute_force_for_every_label[1.0-appended-rms]",
+    ),
+    "the label's value is dropped": Sabotage(
+        "labels.py", "return found if value == 1 else found * value", "return found",
+        FORMULAS + "one_hot_and_soft_labels_agree_and_the_neutral_one_is_shorter",
+    ),
+    "the read-out tries one label only": Sabotage(
+        "models/ff.py", "torch.addcmul(base, s, table[c])", "torch.addcmul(base, s, table[0])",
+        RULE + "layer_1_shortcut_equals_brute_force_for_every_label[1.0-appended-rms]",
+    ),
+    "the miner's look starves layer 1": Sabotage(
+        "models/ff.py", "with torch.set_grad_enabled(self._grad):", "with torch.no_grad():",
+        RULE + "a_miner_that_looks_without_gradient_does_not_starve_layer_1",
+    ),
+    "every epoch has the same order": Sabotage(
+        "training.py", 'f"batches {epoch}"', '"batches"',
+        RULE + "full_batches_come_in_one_order_and_minibatches_in_a_new_one_each_epoch",
+    ),
+    "validation looks at training images": Sabotage(
+        "training.py", "held_out = self.data.validation\n", "held_out = self.data.train\n",
+        RULE + "events_come_in_order_and_snapshots_at_every_epoch",
+    ),
+    "a resume forgets the negatives' generator": Sabotage(
+        "training.py", 'rng.set_state(tensors[f"rng.{purpose}"])', "pass",
+        RULE + "resume_from_any_step_is_bit_identical[one_cycle-adamw]",
+    ),
+    "a resume forgets the optimisers": Sabotage(
+        "training.py", '{"state": inner, "param_groups"', '{"state": {}, "param_groups"',
+        RULE + "resume_from_any_step_is_bit_identical[one_cycle-adamw]",
+    ),
+    "a resume forgets the learning rate's schedule": Sabotage(
+        "training.py", 'vars(self.schedules[i]).update(plain["schedule"])', "pass",
+        RULE + "resume_from_any_step_is_bit_identical[linear-adamw]",
+    ),
+    "a resume keeps the events of lost steps": Sabotage(
+        "worker.py", 'run.truncate_events(saved["events"])', "pass",
+        JOBS + "a_full_disk_keeps_the_earlier_state_to_go_on_from",
+    ),
+    "a state is saved unlooked": Sabotage(
+        "worker.py", "trainer.check_finite()", "pass",
+        JOBS + "a_step_that_breaks_a_weight_is_noticed_before_the_state_is_saved",
+    ),
+    "a failed run keeps no weights": Sabotage(
+        "worker.py", "lambda: _keep_last_good(run),", "",
+        JOBS + "a_diverged_run_says_why_and_keeps_its_last_good_weights",
+    ),
+    "the test images are always looked at": Sabotage(
+        "worker.py", 'if run.config["test"]:', "if True:",
+        CLI + "no_test_leaves_the_test_images_untouched",
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def workshop():
+    """Processes that start with torch loaded, and without the library: that comes from the copy."""
+    context = multiprocessing.get_context("forkserver")
+    heavy = ["torch", "torch._dynamo", "safetensors.torch", "pydantic", "sklearn.datasets", "PIL.Image", "pytest"]
+    context.set_forkserver_preload(heavy)
+    return context
+
+
+def suite(folder, tests):
+    """Run `tests` of the copy in `folder`; ends the process with pytest's status."""
+    report = os.open(folder / "report", os.O_CREAT | os.O_WRONLY)
+    for stream in (1, 2):
+        os.dup2(report, stream)
+    os.chdir(folder)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    ours = {ROOT, ROOT / "app", ROOT / "tests"}
+    sys.path[:] = [str(folder), *(place for place in sys.path if Path(place).resolve() not in ours)]
+    assert "ffcore" not in sys.modules
+    import torch
+
+    torch.set_num_threads(1)
+    sys.exit(int(pytest.main(["-x", *tests])))
+
+
+def run_copy(workshop, folder, tests, spoil=None):
+    """(pytest's status, its report) of some tests on a copy of library and tests."""
+    skip = shutil.ignore_patterns("__pycache__")
+    for part in ("ffcore", "tests"):
+        shutil.copytree(ROOT / part, folder / part, ignore=skip)
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    if spoil:
+        path = folder / "ffcore" / spoil.file
+        text = path.read_text()
+        times = text.count(spoil.old)
+        assert times == 1, f"'{spoil.old}' stands {times} times in {spoil.file}; mend this table"
+        path.write_text(text.replace(spoil.old, spoil.new))
+        compile(path.read_text(), spoil.file, "exec")
+    process = workshop.Process(target=suite, args=(folder, tests))
+    process.start()
+    process.join(100)
+    process.kill()
+    process.join()
+    report = folder / "report"
+    return process.exitcode, report.read_text() if report.exists() else "it did not start"
+
+
+def test_the_untouched_copy_passes(workshop, tmp_path):
+    status, report = run_copy(workshop, tmp_path, sorted({sabotage.test for sabotage in SABOTAGES.values()}))
+    assert status == pytest.ExitCode.OK, report
+
+
+@pytest.mark.parametrize("what", SABOTAGES)
+def test_a_spoilt_line_is_noticed(what, workshop, tmp_path):
+    status, report = run_copy(workshop, tmp_path, [SABOTAGES[what].test], SABOTAGES[what])
+    assert status == pytest.ExitCode.TESTS_FAILED, f"{what}, and no test fails:\n{report}"
+    assert "1 failed" in report
