@@ -311,11 +311,16 @@ def goodness_table(
         for c, value in enumerate(values):
             depth = 100 * (value - values.min()) / spread
             win = c == values.argmax()
+            whole, dot, rest = f"{value:.2f}".partition(".")
             cells += (
-                f"<td style='--depth:{depth:.0f}%'{' class=win' if win else ''}>{'★' if win else ''}{value:.2f}</td>"
+                f"<td style='--depth:{depth:.0f}%'{' class=win' if win else ''}>"
+                f"{'<i>★</i>' if win else ''}{whole}<i>{dot}{rest}</i></td>"
             )
         body += f"<tr><th scope='row'>{name}</th>{cells}</tr>"
-    return f"{_TABLE_STYLE}<div class='goodness'><table><tr><th></th>{head}</tr>{body}</table></div>"
+    return (
+        f"{_TABLE_STYLE}<div class='goodness'><table style='--classes:{len(classes)}'>"
+        f"<tr><th></th>{head}</tr>{body}</table></div>"
+    )
 
 
 def contact_sheet(
@@ -383,17 +388,24 @@ def png(image: np.ndarray) -> str:
 
 _SIDES = {"pos": ("positives x⁺", POSITIVE, "solid"), "neg": ("negatives x⁻", NEGATIVE, "dot")}
 _TABLE_STYLE = """<style>
-.goodness {overflow-x: auto}
-.goodness table {border-collapse: separate; border-spacing: 3px; width: 100%; min-width: 34rem; border: 0;
-  table-layout: fixed;
-  font-variant-numeric: tabular-nums}
+.goodness {overflow-x: auto; container-type: inline-size}
+.goodness table {border-collapse: separate; border-spacing: 3px; width: 100%; border: 0; table-layout: fixed;
+  min-width: calc(5.5rem + var(--classes) * 2.7rem); font-variant-numeric: tabular-nums}
 .goodness th, .goodness td {border: 0; padding: .45rem .1rem; text-align: center; border-radius: .35rem}
 .goodness th:first-child {width: 5.5rem}
 .goodness th[scope=row] {text-align: left; white-space: nowrap; font-weight: 400; padding-right: .6rem}
 .goodness th[scope=col] {font-size: 1.1rem}
+.goodness i {font-style: normal}
 .goodness th.true {text-decoration: underline; text-underline-offset: .25rem; text-decoration-thickness: 3px}
 .goodness td {font-size: .85rem; background: color-mix(in srgb, #0072B2 calc(var(--depth) * .7), transparent)}
 .goodness td.win {font-weight: 700; outline: 2px solid currentColor; outline-offset: -2px}
+@container (max-width: 32rem) { /* a phone: whole numbers, all labels at once */
+  .goodness table {min-width: calc(3.4rem + var(--classes) * 1.65rem); border-spacing: 2px}
+  .goodness th:first-child {width: 3.4rem}
+  .goodness th[scope=row] {font-size: .8rem; padding-right: 0}
+  .goodness td {font-size: .75rem}
+  .goodness td i {display: none}
+}
 </style>"""
 _SHEET_STYLE = """<style>
 .sheet {display: grid; grid-template-columns: repeat(16, minmax(0, 1fr)); gap: .35rem}
@@ -439,8 +451,8 @@ def _titled(figure: dict, title: str) -> dict:
     layout = figure["layout"]
     place = {"x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "pad": {"t": 6}}
     layout["title"] = {"text": title, **place, "font": {"size": 13}}
-    layout["margin"]["t"] = 34
-    layout["legend"] |= {"x": 1, "xanchor": "right"}
+    layout["margin"]["t"] = 42
+    layout["legend"] |= {"x": 1, "xanchor": "right", "y": 1, "font": {"size": 11}}
     return figure
 
 

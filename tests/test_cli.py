@@ -21,7 +21,7 @@ from PIL import Image
 
 import ffcore
 from ffcore import cli, data, runs
-from ffcore.errors import Refused
+from ffcore.errors import Failed, Refused
 
 ROOT = Path(ffcore.__file__).parents[1]
 SMALL = ["--data", "digits", "--device", "cpu", "--epochs", "3", "--set", "model.widths=[32,32]"]
@@ -358,6 +358,20 @@ def test_a_study_runs_every_cell_once_and_nothing_anew(told, ffc):
     assert status == 0
     assert out.count("model.alpha=") == 2
     assert len(runs.list_runs(bundled=False)) == 4
+
+
+def test_a_study_that_is_interrupted_compares_no_half_run_and_goes_on():
+    def disturb(run, event):
+        if event["event"] == "epoch" and event["epoch"] == 1:
+            run.control("pause")
+
+    asked = {"data": "digits", "device": "cpu", "epochs": 2, "set": {"model.widths": [16]}}
+    with pytest.raises(Failed, match=r"run \S+ of the study is paused; give the same command again"):
+        ffcore.study({"train.lr": [0.01]}, 1, disturb, **asked)
+    (row,) = ffcore.study({"train.lr": [0.01]}, 1, **asked)
+    (run,) = runs.list_runs(bundled=False)
+    assert row["runs"] == [run.id]
+    assert (run.state, row["scores"]) == ("done", [run.status()["result"]["validation_accuracy"]])
 
 
 def test_doctor_checks_this_machine(told):

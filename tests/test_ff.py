@@ -264,7 +264,7 @@ def test_the_reference_recipe_takes_the_same_steps_as_the_study(toy):
 
 
 def test_precedence_is_model_then_preset_then_settings_then_flags():
-    assert configure(data="digits")["train"]["lr"] == 0.02  # the model's own
+    assert configure(data="digits")["train"]["lr"] == 0.015  # the model's own
     assert configure(data="digits", preset="hinton")["train"]["lr"] == 0.001
     assert configure(data="digits", preset="hinton", set={"train.lr": 0.5})["train"]["lr"] == 0.5
     assert configure(data="digits", set={"train.epochs": 3}, epochs=7)["train"]["epochs"] == 7

@@ -79,7 +79,7 @@ SABOTAGES = {
         "training.py", "held_out = self.data.validation\n", "held_out = self.data.train\n",
         RULE + "events_come_in_order_and_snapshots_at_every_epoch",
     ),
-    "a resume forgets the negatives' generator": Sabotage(
+    "a resume forgets the generators": Sabotage(
         "training.py", 'rng.set_state(tensors[f"rng.{purpose}"])', "pass",
         RULE + "resume_from_any_step_is_bit_identical[one_cycle-adamw]",
     ),
