@@ -111,11 +111,11 @@ def loss(ticks: Sequence[dict], limit: int = POINTS, told: int = 0) -> dict:
     return _tell(_figure(traces, 300, x="epoch", y="loss"), len(keep), max(told, len(x)))
 
 
-SEPARATION = {
-    "won": "share of pairs",
-    "paired_dprime": "d′ of the pairs",
-    "dprime": "d′",
-    "gap": "gap g⁺ − g⁻",
+SEPARATION = {  # what a tick says of a layer → (heading, axis)
+    "won": ("Pairs in which the right label wins", "share of pairs"),
+    "paired_dprime": ("d′ of pairs: the lead in standard deviations", "d′ of pairs"),
+    "gap": ("Gap between positives and negatives", "gap g⁺ − g⁻"),
+    "dprime": ("d′: the gap in standard deviations", "d′"),
 }
 
 
@@ -127,7 +127,8 @@ def separation(layers: dict[int, Rows], key: str, limit: int = POINTS, told: Map
         keep = thin(y[None], limit)
         shown, of = max(shown, len(keep)), max(of, len(x), told.get(i, 0))
         traces.append({"x": _pack(x[keep]), "y": _pack(y[keep]), "name": f"layer {i}", "mode": "lines", **_of_layer(i)})
-    figure = _figure(traces, 240, x="epoch", y=SEPARATION[key], legend=True)
+    heading, axis = SEPARATION[key]
+    figure = _titled(_figure(traces, 260, x="epoch", y=axis, legend=True), heading)
     if key == "won":
         figure["layout"]["yaxis"] |= {"tickformat": ".0%"}
         return _tell(_level(figure, 0.5, "coin toss"), shown, of)
@@ -173,9 +174,12 @@ def _steps(edges: np.ndarray, share: np.ndarray, name: str, colour: str, dash: s
 
 
 def _shares(traces: list[dict], edges: np.ndarray, counts: np.ndarray, x: str) -> dict:
-    figure = _figure(traces, CURVE, x=x, y="share of images")
-    if len(used := np.flatnonzero(counts)):
+    used = np.flatnonzero(counts)
+    figure = _figure(traces if len(used) else [], CURVE, x=x, y="share of images")
+    if len(used):
         figure["layout"]["xaxis"]["range"] = [float(edges[used[0]]), float(edges[used[-1] + 1])]
+    else:
+        figure["layout"]["yaxis"]["range"] = [0, 0.1]
     figure["layout"]["yaxis"] |= {"tickformat": ".0%", "nticks": 4}
     return figure
 
@@ -211,9 +215,10 @@ def accuracy(epochs: Sequence[dict]) -> dict:
                 "mode": "lines+markers", **style, "hovertemplate": "%{text}",
             }
         )  # fmt: skip
-    figure = _figure(traces, 260, x="epoch", y="validation accuracy", legend=True)
+    figure = _titled(_figure(traces, 260, x="epoch", y="validation accuracy", legend=True), "Accuracy on validation images")
     ticks = [0.9, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005]
     span = [math.log10(0.95), math.log10(lowest / 1.25)]
+    figure["layout"]["margin"]["t"] = 42 if len(traces) < 4 else 58  # on a phone the legend takes two lines
     figure["layout"]["yaxis"] |= {
         "type": "log", "range": span, "tickvals": ticks, "ticktext": [f"{100 * (1 - t):g}%" for t in ticks],
     }  # fmt: skip
@@ -234,13 +239,13 @@ def dead_units(epochs: Sequence[dict]) -> dict:
         {"x": x, "y": y, "name": f"layer {layer}", "mode": "lines+markers", **_of_layer(layer), "hovertemplate": "%{y:.1%}"}
         for layer, y in zip(lines, columns, strict=True)
     ]
-    figure = _figure(traces, 260, x="epoch", y="dead units", legend=True)
+    figure = _titled(_figure(traces, 260, x="epoch", y="dead units", legend=True), "Dead units")
     top = max((v for y in columns for v in y if v is not None), default=0)
     figure["layout"]["yaxis"] |= {"tickformat": ".0%", "range": [0, max(0.1, 1.15 * top)]}
     return _by_epoch(figure, x, len(epochs))
 
 
-def _few(lines: list[dict[int, float | None]], limit: int = 200) -> tuple[list[int], list[list[float | None]]]:
+def _few(lines: list[dict[int, float | None]], limit: int = 120) -> tuple[list[int], list[list[float | None]]]:
     """(epochs, values of every line at them), thinned to what a live chart can bear."""
     x = sorted({epoch for values in lines for epoch in values})
     table = np.array([[math.nan if (v := values.get(epoch)) is None else v for epoch in x] for values in lines], float)

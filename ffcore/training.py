@@ -147,9 +147,10 @@ class Trainer:
                     speed = (self.step - ticked_step) / (now - ticked)
                     yield event("tick", **self.tick(terms, speed))
                     ticked, ticked_step = time.perf_counter(), self.step
-            yield event("epoch", **self.epoch())
+            told = self.epoch()
             for message in telemetry.alarms(self.checked, self.model.classes, self.dead):
                 yield event("alarm", message=message)
+            yield event("epoch", **told)  # last, since a state may be saved after it
 
     def tick(self, terms: list, steps_per_second: float) -> dict[str, Any]:
         """What the last step saw: loss, and each layer's goodness of positives and negatives."""

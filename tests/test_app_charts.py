@@ -178,6 +178,16 @@ def test_figures_are_valid_json_whatever_was_measured(value):
     json.dumps(figures, allow_nan=False)
 
 
-def test_a_live_tick_stays_light():
-    ticks = [tick(i, np.sin(i / 7), np.cos(i / 9)) for i in range(20_000)]
-    assert len(json.dumps(goodness(ticks, limit=250))) < 18_000
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_a_live_tick_stays_below_60_kb(depth):
+    points = max(60, min(250, 400 // depth))  # as on Live
+    ticks = [tick(i, np.sin(i / 7), np.cos(i / 9)) for i in range(5_000)]
+    rows = charts.by_layer(ticks)[1]
+    edges, counts = np.linspace(0, 1, 41), np.arange(40)
+    layers = [{"layer": i, "validation_accuracy": 0.9, "dead": 0.1} for i in range(1, depth + 1)]
+    epochs = [{"epoch": i, "validation": {"goodness": 0.9, "softmax": 0.9}, "layers": layers} for i in range(1_000)]
+    figures = [charts.accuracy(epochs), charts.dead_units(epochs)]
+    figures += [charts.separation(dict.fromkeys(range(1, depth + 1), rows), key, points) for key in ("won", "paired_dprime")]
+    figures += depth * [charts.goodness(rows, limit=points), charts.difference(rows, 1, points)]
+    figures += depth * [charts.histogram(edges, counts, counts), charts.pair_histogram(edges, counts)]
+    assert len(json.dumps(figures)) < 60_000

@@ -28,7 +28,7 @@ SABOTAGES = {
         LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
     ),
     "the head moves the layers": Sabotage(
-        "models/ff.py", "with torch.no_grad():\n                votes", "with torch.enable_grad():\n                votes",
+        "models/ff.py", "self.model.neutral_votes, image, grad=False)", "self.model.neutral_votes, image)",
         LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
     ),
     "every optimiser steps": Sabotage(
@@ -68,7 +68,7 @@ SABOTAGES = {
         RULE + "layer_1_shortcut_equals_brute_force_for_every_label[1.0-appended-rms]",
     ),
     "the miner's look starves layer 1": Sabotage(
-        "models/ff.py", "with torch.set_grad_enabled(self._grad):", "with torch.no_grad():",
+        "models/ff.py", "with torch.set_grad_enabled(grad and self._grad):", "with torch.no_grad():",
         RULE + "a_miner_that_looks_without_gradient_does_not_starve_layer_1",
     ),
     "every epoch has the same order": Sabotage(

@@ -1,11 +1,12 @@
-"""A Plotly chart that keeps its node, zoom and legend while its data change.
+"""Plotly charts that keep their nodes, zoom and legend while their data change.
 
 `st.plotly_chart` remounts on every change of data. Here a component calls `Plotly.react` instead. Inline `js` travels
 inside every changed message, so the chart component is a few lines, and the library (4.8 MB, from the plotly wheel) and
 the drawing sit in a second component that never changes: mount `plotly_loader` once per page, outside any fragment, and
-charts wait for it.
+charts wait for it. Mounting a component costs the server some milliseconds, so charts side by side share one.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,9 +18,10 @@ _loader = st.components.v2.component(
     js=(files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
     + (_HERE / "loader.js").read_text("utf-8"),
 )
-_chart = st.components.v2.component(
-    "live_chart",
-    html='<div class="live-chart" role="img"></div>',
+_charts = st.components.v2.component(
+    "live_charts",
+    html='<div class="live-room"><div class="live-charts"></div></div>',
+    css=(_HERE / "chart.css").read_text("utf-8"),
     js=(_HERE / "chart.js").read_text("utf-8"),
     isolate_styles=False,  # Plotly puts its style sheet into the document, which a shadow root would not see
 )
@@ -44,7 +46,13 @@ def live_chart(
     `key` is the chart's identity across reruns. `alt` says in a sentence what it shows. "content" is the height in
     pixels that `layout.height` asks for.
     """
-    figure = figure_or_data
-    pixels = figure["layout"]["height"] if height == "content" else height
-    figure = {**figure, "layout": {**figure["layout"], "height": pixels}}
-    _chart(key=key, data={"figure": figure, "config": config or {}, "alt": alt}, width=width, height=pixels)
+    layout = figure_or_data["layout"]
+    figure = {**figure_or_data, "layout": {**layout, "height": layout["height"] if height == "content" else height}}
+    chart = {"figure": figure, "config": config or {}, "alt": alt}
+    _charts(key=key, data={"charts": [chart], "columns": 1, "framed": False}, width=width)
+
+
+def live_charts(charts: Sequence[tuple[dict, str]], *, columns: int, key: str, framed: bool = False) -> None:
+    """Figures with their `alt` texts, side by side in 2 or 4 columns, fewer on a narrow page; `framed` like cards."""
+    told = [{"figure": figure, "config": {}, "alt": alt} for figure, alt in charts]
+    _charts(key=key, data={"charts": told, "columns": columns, "framed": framed})

@@ -8,19 +8,20 @@ import numpy as np
 import own
 import streamlit as st
 import widgets
-from components import live_chart, plotly_loader
+from components import live_chart, live_charts, plotly_loader
 from widgets import LIVE
 
 import ffcore
 from ffcore import Run
 
-POINTS = 500  # of all layers' lines together: a tick stays under 60 kB
+POINTS = 400  # of all layers' lines together: a tick stays under 60 kB
 
 runs = widgets.all_runs()
 if not runs:
     st.title("Live")
     widgets.empty("No run has been started yet.", "Start one", "views/train.py")
 plotly_loader()
+st.html("<style>[class*='st-key-layer_'] {min-height: 230px} .st-key-across {min-height: 590px}</style>")  # nothing jumps
 
 
 def watch(run: Run, period: float | None) -> None:
@@ -123,7 +124,7 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
         speed = tick.get("images_per_second")
         st.metric("Images per second", f"{speed:,.0f}" if speed else "–", border=True)
         if status["state"] in LIVE:
-            st.metric("Time left", widgets.duration(status["eta"]), border=True)
+            st.metric("Time left", widgets.duration(tick.get("eta")), border=True)
         else:
             st.metric("Training time", widgets.duration(status["train_seconds"]), border=True)
     if status["state"] in LIVE:
@@ -178,20 +179,17 @@ def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epoc
 
     if charts.is_paired(rows) or not rows:
         shown += [
-            (f"difference_{layer}", charts.difference(rows, layer, points, told),
+            (charts.difference(rows, layer, points, told),
              f"goodness of positives minus negatives of layer {layer}, pair by pair, over training"),
-            (f"pairs_{layer}", charts.pair_histogram(*counts("pair_edges", "pair"), f"Lead {when}"),
+            (charts.pair_histogram(*counts("pair_edges", "pair"), f"Lead {when}"),
              f"lead of the right label in layer {layer} on validation images {when}"),
         ]
     shown += [
-        (f"goodness_{layer}", charts.goodness(rows, theta, points, told),
-         f"goodness of positives and negatives of layer {layer} over training"),
-        (f"histogram_{layer}", charts.histogram(*counts("edges", "pos", "neg"), f"Goodness {when}"),
+        (charts.goodness(rows, theta, points, told), f"goodness of positives and negatives of layer {layer} over training"),
+        (charts.histogram(*counts("edges", "pos", "neg"), f"Goodness {when}"),
          f"goodness of layer {layer} on validation images {when}"),
     ]
-    with st.grid(len(shown), min_column_width=260, gap="small"):
-        for key, figure, alt in shown:
-            live_chart(figure, key=key, alt=alt)
+    live_charts(shown, columns=len(shown), key=f"layer_{layer}")
 
 
 def across(story: feed.Story) -> None:
@@ -199,21 +197,14 @@ def across(story: feed.Story) -> None:
     shown = []
     if told := charts.by_layer(story.ticks):
         paired = all(charts.is_paired(rows) for rows in told.values())
-        names = {"won": "Pairs in which the right label wins", "paired_dprime": "d′ of the pairs: lead in standard deviations"}
-        if not paired:
-            names = {"gap": "Gap between positives and negatives", "dprime": "d′: the gap in standard deviations"}
         points = max(60, min(250, POINTS // len(told)))
-        shown += [(name, charts.separation(told, name, points, story.told), title) for name, title in names.items()]
+        for name in ("won", "paired_dprime") if paired else ("gap", "dprime"):
+            shown.append(charts.separation(told, name, points, story.told))
     if story.epochs:
-        shown += [("accuracy", charts.accuracy(story.epochs), "Accuracy on validation images"),
-                  ("dead", charts.dead_units(story.epochs), "Dead units")]
-    if not shown:
-        return
-    grid = st.grid(2, min_column_width=330, gap="small")
-    for key, figure, title in shown:
-        with grid.cell(), st.container(border=True, height="stretch"):
-            st.markdown(f"**{title}**")
-            live_chart(figure, key=key, alt=title)
+        shown += [charts.accuracy(story.epochs), charts.dead_units(story.epochs)]
+    if shown:
+        told = [(figure, figure["layout"]["title"]["text"] + " over training") for figure in shown]
+        live_charts(told, columns=2, key="across", framed=True)
 
 
 def log(run: Run) -> None:
