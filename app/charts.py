@@ -89,16 +89,16 @@ def _stream(rows: Rows, key: str) -> np.ndarray:
 
 
 def _banded(x: np.ndarray, values: np.ndarray, name: str, colour: str, dash: str) -> list[dict]:
-    """A line of means (n, 4)[:, 0] in a band between the outer quantiles."""
+    """A line of means (n, 4)[:, 0] in a band between the outer quantiles; the band takes its x from the line."""
     mean, low, _, high = values.T
-    edge = {"x": _pack(x), "mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False, "hoverinfo": "skip"}
+    edge = {"mode": "lines", "line": {"width": 0}, "legendgroup": name, "showlegend": False, "hoverinfo": "skip"}
     return [
-        {**edge, "y": _pack(high)},
-        {**edge, "y": _pack(low), "fill": "tonexty", "fillcolor": _clear(colour, 0.13)},
         {
             "x": _pack(x), "y": _pack(mean), "name": name, "legendgroup": name, "mode": "lines",
             "line": {"color": colour, "width": 2.2, "dash": dash}, "hovertemplate": "%{y:.3g}",
         },
+        {**edge, "y": _pack(high)},
+        {**edge, "y": _pack(low), "fill": "tonexty", "fillcolor": _clear(colour, 0.13)},
     ]  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def pair_histogram(edges: np.ndarray, pair: np.ndarray, title: str = "") -> dict
 
 def _steps(edges: np.ndarray, share: np.ndarray, name: str, colour: str, dash: str) -> dict:
     return {
-        "x": _list(edges), "y": _list([*share, share[-1]]), "name": name, "mode": "lines",
+        "x": _pack(edges), "y": _pack([*share, share[-1]]), "name": name, "mode": "lines",
         "line": {"color": colour, "width": 1.6, "dash": dash, "shape": "hv"}, "fill": "tozeroy",
         "fillcolor": _clear(colour, 0.28), "hovertemplate": "%{y:.1%}",
     }  # fmt: skip
@@ -270,9 +270,16 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:
     names = [f"{c} " for c in classes]  # a text axis: digits must not become numbers
     traces = [
         {
-            "type": "heatmap", "z": [_list(row) for row in wrong], "x": names, "y": names, "hoverongaps": False,
-            "colorscale": [[0, _clear(NEGATIVE, 0)], [1, _clear(NEGATIVE, 0.85)]], "showscale": False,
-            "xgap": 2, "ygap": 2, "hovertemplate": "a %{y}read as %{x}: %{z}<extra></extra>",
+            "type": "heatmap",
+            "z": [_list(row) for row in wrong],
+            "x": names,
+            "y": names,
+            "hoverongaps": False,
+            "colorscale": [[0, _clear(NEGATIVE, 0)], [1, _clear(NEGATIVE, 0.85)]],
+            "showscale": False,
+            "xgap": 2,
+            "ygap": 2,
+            "hovertemplate": "a %{y}read as %{x}: %{z}<extra></extra>",
         }
     ]
     figure = _figure(traces, 430, x="read as", y="true class")
@@ -283,16 +290,24 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:
     if len(classes) <= 26:
         layout["annotations"] = [
             {
-                "x": names[j], "y": names[i], "text": f"<b>{n}</b>" if i == j else str(n), "showarrow": False,
+                "x": names[j],
+                "y": names[i],
+                "text": f"<b>{n}</b>" if i == j else str(n),
+                "showarrow": False,
                 "font": {"size": 12 if len(classes) <= 12 else 8},
             }
-            for i, row in enumerate(counts) for j, n in enumerate(row) if n
+            for i, row in enumerate(counts)
+            for j, n in enumerate(row)
+            if n
         ]
     return figure
 
 
 def goodness_table(
-    goodness: np.ndarray, classes: Sequence[str], true: int | None, rows: Sequence[str],
+    goodness: np.ndarray,
+    classes: Sequence[str],
+    true: int | None,
+    rows: Sequence[str],
     votes: Sequence[int] | None = None,
 ) -> str:
     """Candidate labels × layers as an HTML heat map, goodness (C, L): winners starred, the true class underlined.
@@ -302,11 +317,14 @@ def goodness_table(
     """
     lines = [(name, goodness[:, i]) for i, name in enumerate(rows)]
     if votes is not None:
-        lines.append((f"<b>Sum</b>{'' if len(votes) == len(rows) else ' of ' + ', '.join(rows[i] for i in votes)}",
-                      goodness[:, list(votes)].sum(1)))
+        lines.append(
+            (
+                f"<b>Sum</b>{'' if len(votes) == len(rows) else ' of ' + ', '.join(rows[i] for i in votes)}",
+                goodness[:, list(votes)].sum(1),
+            )
+        )
     head = "".join(
-        f"<th scope='col'{' class=true' if c == true else ''}>{html.escape(str(name))}</th>"
-        for c, name in enumerate(classes)
+        f"<th scope='col'{' class=true' if c == true else ''}>{html.escape(str(name))}</th>" for c, name in enumerate(classes)
     )
     body = ""
     for name, values in lines:
@@ -316,15 +334,21 @@ def goodness_table(
         for c, value in enumerate(values):
             depth = 100 * (value - values.min()) / spread
             win = c == values.argmax()
-            whole, dot, rest = f"{value:.2f}".partition(".")
             cells += (
                 f"<td style='--depth:{depth:.0f}%'{' class=win' if win else ''}>"
-                f"{'<i>★</i>' if win else ''}{whole}<i>{dot}{rest}</i></td>"
+                f"<span>{'★' if win else ''}{value:.2f}</span><span class=short aria-hidden=true>{_short(value)}</span></td>"
             )
         body += f"<tr><th scope='row'>{name}</th>{cells}</tr>"
     return (
         f"{_TABLE_STYLE}<div class='goodness'><table style='--classes:{len(classes)}'>"
         f"<tr><th></th>{head}</tr>{body}</table></div>"
+    )
+
+
+def _short(value: float) -> str:
+    """Two digits, for a narrow screen: `59`, `5.9`, `.59`"""
+    return (
+        f"{value:.0f}" if abs(value) >= 9.95 else f"{value:.1f}" if abs(value) >= 0.995 else f"{value:.2f}".replace("0.", ".")
     )
 
 
@@ -400,16 +424,17 @@ _TABLE_STYLE = """<style>
 .goodness th:first-child {width: 5.5rem}
 .goodness th[scope=row] {text-align: left; white-space: nowrap; font-weight: 400; padding-right: .6rem}
 .goodness th[scope=col] {font-size: 1.1rem}
-.goodness i {font-style: normal}
+.goodness td .short {display: none}
 .goodness th.true {text-decoration: underline; text-underline-offset: .25rem; text-decoration-thickness: 3px}
 .goodness td {font-size: .85rem; background: color-mix(in srgb, #0072B2 calc(var(--depth) * .7), transparent)}
 .goodness td.win {font-weight: 700; outline: 2px solid currentColor; outline-offset: -2px}
-@container (max-width: 32rem) { /* a phone: whole numbers, all labels at once */
+@container (max-width: 32rem) { /* a phone: fewer digits, all labels at once */
   .goodness table {min-width: calc(3.4rem + var(--classes) * 1.65rem); border-spacing: 2px}
   .goodness th:first-child {width: 3.4rem}
   .goodness th[scope=row] {font-size: .8rem; padding-right: 0}
   .goodness td {font-size: .75rem}
-  .goodness td i {display: none}
+  .goodness td span {display: none}
+  .goodness td .short {display: inline}
 }
 </style>"""
 _SHEET_STYLE = """<style>

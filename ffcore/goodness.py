@@ -7,9 +7,23 @@ from torch import Tensor
 EPSILON = 1e-4
 
 
+class _MeanSquare(torch.autograd.Function):
+    """Mean of squares with its gradient 2h/n in one product; autograd's own takes four passes over (B, n)."""
+
+    @staticmethod
+    def forward(ctx, h: Tensor) -> Tensor:
+        ctx.save_for_backward(h)
+        return torch.linalg.vector_norm(h, dim=1).square() / h.shape[1]
+
+    @staticmethod
+    def backward(ctx, slope: Tensor) -> Tensor:
+        (h,) = ctx.saved_tensors
+        return h * (slope * (2 / h.shape[1]))[:, None]
+
+
 def mean_square(h: Tensor) -> Tensor:
     """Goodness, (B, n) → (B,). The mean, so that a threshold means the same at every width."""
-    return h.pow(2).mean(1)
+    return _MeanSquare.apply(h)
 
 
 def scale(squared_length: Tensor, inputs: int, norm: str) -> Tensor:

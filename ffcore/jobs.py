@@ -63,7 +63,7 @@ def submit(root: str | None = None, run_dir: str | None = None, **asked) -> Run:
 def start(run: Run) -> None:
     """Start the worker process of a queued run."""
     threads = str(max(1, cores() // run.config.get("slots", {}).get("count", 1)))
-    env = {"OMP_NUM_THREADS": threads, **os.environ, "PYTHONUNBUFFERED": "1"}
+    env = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}  # a server computes with one thread
     env["FFCORE_DATA"] = str(data.data_root())  # a relative path would mean another place there
     with (run.dir / "log.txt").open("ab") as log:
         subprocess.Popen(

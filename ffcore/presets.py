@@ -32,7 +32,7 @@ PRESETS.register("paper")(
     Preset(
         title="Best accuracy for 784-500-500",
         why="Longer training on all training images, settings chosen on the validation split beforehand.",
-        settings={"train.epochs": 40, "data.validation": 0},
+        settings={"train.epochs": 24, "train.drop_pixels": 0.3, "data.validation": 0},
     )
 )
 PRESETS.register("hinton")(

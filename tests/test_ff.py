@@ -10,7 +10,7 @@ from conftest import make_toy, toy_config
 from ffcore import goodness, labels
 from ffcore.config import TrainSettings, configure, parse_grid, resolve
 from ffcore.errors import Failed, Refused
-from ffcore.training import Trainer, build_model
+from ffcore.training import Trainer, build_model, keep
 
 
 def brute_force(net, image, label):
@@ -335,5 +335,6 @@ def test_dropped_pixels_are_blank_in_training_and_whole_in_the_read_out(toy):
     trainer.learn(x, y)
     blank = [(s == 0).float().mean().item() for s in seen]
     assert blank == pytest.approx([0.25, 0.25], abs=0.03)
+    assert keep(torch.Size([3, 7]), 0.25, trainer.rng["pixels"]).shape == (3, 7)
     assert not torch.equal(seen[0], seen[1])
     assert torch.equal(seen[0][seen[0] > 0], x[seen[0] > 0])

@@ -12,6 +12,13 @@ def test_goodness_is_the_mean_of_squares():
     assert goodness.mean_square(torch.tensor([[3.0, 4.0], [0.0, 2.0]])).tolist() == [12.5, 2.0]
 
 
+def test_the_gradient_of_goodness_is_two_h_over_n():
+    h = torch.randn(5, 8, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(goodness.mean_square, h)
+    goodness.mean_square(h).sum().backward()
+    torch.testing.assert_close(h.grad, 2 * h.detach() / 8)
+
+
 def test_rms_norm_gives_mean_square_one_and_forgets_length():
     h = torch.tensor([[3.0, 4.0, 0.0, 5.0]])
     assert goodness.mean_square(goodness.normalise(h, "rms")).item() == pytest.approx(1, abs=1e-3)

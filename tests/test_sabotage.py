@@ -44,7 +44,7 @@ SABOTAGES = {
         LAWS + "each_model_learns_the_toy_problem[ff]",
     ),
     "goodness is a sum": Sabotage(
-        "goodness.py", "return h.pow(2).mean(1)", "return h.pow(2).sum(1)",
+        "goodness.py", "dim=1).square() / h.shape[1]", "dim=1).square()",
         FORMULAS + "goodness_is_the_mean_of_squares",
     ),
     "a wrong label may be right": Sabotage(

@@ -15,8 +15,7 @@ import streamlit as st
 _HERE = Path(__file__).parent
 _loader = st.components.v2.component(
     "plotly_loader",
-    js=(files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8")
-    + (_HERE / "loader.js").read_text("utf-8"),
+    js=(files("plotly") / "package_data" / "plotly.min.js").read_text("utf-8") + (_HERE / "loader.js").read_text("utf-8"),
 )
 _charts = st.components.v2.component(
     "live_charts",

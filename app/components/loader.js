@@ -11,6 +11,7 @@ globalThis.drawLiveChart = (node, { figure, config }) => {
     for (const [light, dark] of Object.entries(ON_DARK)) text = text.replaceAll(light, dark);
   }
   const { data, layout } = JSON.parse(text);
+  data.forEach((trace, i) => (trace.x ??= data[i - 1]?.x)); // a band is drawn over its line's x, which travels once
   const [red, green, blue] = rgb(colour("text-color"));
   const lines = `rgba(${red},${green},${blue},0.14)`;
   const axis = { gridcolor: lines, zerolinecolor: lines, linecolor: lines };

@@ -14,7 +14,7 @@ from widgets import LIVE
 import ffcore
 from ffcore import Run
 
-POINTS = 400  # of all layers' lines together: a tick stays under 60 kB
+POINTS = 320  # of all layers' lines together: a tick stays under 60 kB
 
 runs = widgets.all_runs()
 if not runs:
@@ -66,14 +66,35 @@ def controls(run: Run, status: dict) -> None:
     state, want = status["state"], run.want()
     if state in LIVE:
         pausing, stopping = want == "pause", want == "stop"
-        st.button("Pausing …" if pausing else "Pause", icon=":material/pause:", disabled=pausing or stopping, key="pause",
-                  on_click=run.control, args=("pause",), help="saves everything and frees the processor")
-        st.button("Stopping …" if stopping else "Stop", icon=":material/stop:", disabled=stopping, key="stop",
-                  on_click=run.control, args=("stop",), help="ends the run and keeps its weights")
+        st.button(
+            "Pausing …" if pausing else "Pause",
+            icon=":material/pause:",
+            disabled=pausing or stopping,
+            key="pause",
+            on_click=run.control,
+            args=("pause",),
+            help="saves everything and frees the processor",
+        )
+        st.button(
+            "Stopping …" if stopping else "Stop",
+            icon=":material/stop:",
+            disabled=stopping,
+            key="stop",
+            on_click=run.control,
+            args=("stop",),
+            help="ends the run and keeps its weights",
+        )
         return
     if can_resume(run, status):
-        st.button("Resume", icon=":material/play_arrow:", type="primary", on_click=ask, args=(ffcore.requeue, run),
-                  key="resume", help="goes on from the last saved state")
+        st.button(
+            "Resume",
+            icon=":material/play_arrow:",
+            type="primary",
+            on_click=ask,
+            args=(ffcore.requeue, run),
+            key="resume",
+            help="goes on from the last saved state",
+        )
     if state == "paused":
         st.button("Stop", icon=":material/stop:", on_click=ask, args=(ffcore.stop, run), key="stop",
                   help="ends the run and keeps its weights")  # fmt: skip
@@ -103,8 +124,11 @@ def queue(run: Run) -> None:
     training = widgets.latest(runs, lambda r: r.state == "running")
     left = training and widgets.duration(training.status()["eta"])
     now = f" “{training.title()}” is training now, {left} left." if training else ""
-    st.info(f"**Queued: number {place} in line.**{now} It starts by itself when a place is free; there is one for each "
-            "GPU, or for every two processor cores.", icon=":material/hourglass_empty:")
+    st.info(
+        f"**Queued: number {place} in line.**{now} It starts by itself when a place is free; there is one for each "
+        "GPU, or for every two processor cores.",
+        icon=":material/hourglass_empty:",
+    )
 
 
 def tiles(run: Run, status: dict, story: feed.Story) -> None:
@@ -112,12 +136,20 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
     last = story.epochs[-1]["validation"] if story.epochs else None
     with st.grid(4, min_column_width=150, gap="small"):
         if result.get("test_accuracy") is not None:
-            st.metric("Test accuracy", widgets.percent(result["test_accuracy"]), border=True,
-                      help=f"{result['readout']} read-out; the test images were looked at {status['test_touches']}×")
+            st.metric(
+                "Test accuracy",
+                widgets.percent(result["test_accuracy"]),
+                border=True,
+                help=f"{result['readout']} read-out; the test images were looked at {status['test_touches']}×",
+            )
         else:
             value = max(last.values()) if last else None
-            st.metric("Validation accuracy", widgets.percent(value), border=True,
-                      help="best read-out after the last epoch, on images held out of the training set")
+            st.metric(
+                "Validation accuracy",
+                widgets.percent(value),
+                border=True,
+                help="best read-out after the last epoch, on images held out of the training set",
+            )
         tick = story.ticks[-1] if story.ticks else {}
         epoch = status["epoch"] if status["state"] == "done" or not tick else f"{tick['epoch']:.1f}"
         st.metric("Epoch", f"{epoch} / {status['epochs'] or run.config['train']['epochs'] or '–'}", border=True)
@@ -179,15 +211,21 @@ def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epoc
 
     if charts.is_paired(rows) or not rows:
         shown += [
-            (charts.difference(rows, layer, points, told),
-             f"goodness of positives minus negatives of layer {layer}, pair by pair, over training"),
-            (charts.pair_histogram(*counts("pair_edges", "pair"), f"Lead {when}"),
-             f"lead of the right label in layer {layer} on validation images {when}"),
+            (
+                charts.difference(rows, layer, points, told),
+                f"goodness of positives minus negatives of layer {layer}, pair by pair, over training",
+            ),
+            (
+                charts.pair_histogram(*counts("pair_edges", "pair"), f"Lead {when}"),
+                f"lead of the right label in layer {layer} on validation images {when}",
+            ),
         ]
     shown += [
         (charts.goodness(rows, theta, points, told), f"goodness of positives and negatives of layer {layer} over training"),
-        (charts.histogram(*counts("edges", "pos", "neg"), f"Goodness {when}"),
-         f"goodness of layer {layer} on validation images {when}"),
+        (
+            charts.histogram(*counts("edges", "pos", "neg"), f"Goodness {when}"),
+            f"goodness of layer {layer} on validation images {when}",
+        ),
     ]
     live_charts(shown, columns=len(shown), key=f"layer_{layer}")
 
@@ -222,15 +260,33 @@ def outcome(run: Run, result: dict) -> None:
     with st.grid(4, min_column_width=150, gap="small"):
         for name, row in result["readouts"].items():
             if row["test"] is None:
-                st.metric(f"Validation, {name}", widgets.percent(row["validation"]), border=True, delta="not tested",
-                          delta_color="off", delta_arrow="off")
+                st.metric(
+                    f"Validation, {name}",
+                    widgets.percent(row["validation"]),
+                    border=True,
+                    delta="not tested",
+                    delta_color="off",
+                    delta_arrow="off",
+                )
             else:
-                st.metric(f"Test accuracy, {name}", widgets.percent(row["test"]), border=True,
-                          delta=f"validation {widgets.percent(row['validation'])}", delta_color="off", delta_arrow="off")
+                st.metric(
+                    f"Test accuracy, {name}",
+                    widgets.percent(row["test"]),
+                    border=True,
+                    delta=f"validation {widgets.percent(row['validation'])}",
+                    delta_color="off",
+                    delta_arrow="off",
+                )
         for row in result["layers"]:
             if row["validation_accuracy"] is not None:
-                st.metric(f"Layer {row['layer']} alone", widgets.percent(row["validation_accuracy"]), border=True,
-                          delta="validation", delta_color="off", delta_arrow="off")
+                st.metric(
+                    f"Layer {row['layer']} alone",
+                    widgets.percent(row["validation_accuracy"]),
+                    border=True,
+                    delta="validation",
+                    delta_color="off",
+                    delta_arrow="off",
+                )
     evaluation, epochs = run.evaluation(), run.snapshots()
     facts = run.config["facts"]
     fields = feed.snapshot(run, epochs[-1]).get("fields") if epochs else None
@@ -238,8 +294,11 @@ def outcome(run: Run, result: dict) -> None:
     if evaluation:
         with left, st.container(border=True, height="stretch"):
             st.markdown("**Which classes it confuses** :small[test images; mistakes coloured]")
-            live_chart(charts.confusion(evaluation["confusion"], facts["classes"]), key="confusion",
-                       alt="confusion matrix of the test images")
+            live_chart(
+                charts.confusion(evaluation["confusion"], facts["classes"]),
+                key="confusion",
+                alt="confusion matrix of the test images",
+            )
     if fields is not None:
         with right if evaluation else left, st.container(border=True, height="stretch"):
             st.markdown("**What units of layer 1 look for** :small[incoming weights: blue excites, vermilion calms]")

@@ -90,13 +90,16 @@ if not runs:
     import_box()
     widgets.empty("No run has been started yet.", "Start one", "views/train.py")
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    text = st.text_input("Filter", type="search", placeholder="model, negatives, data, id …", key="filter",
-                         bind="query-params")
+    text = st.text_input("Filter", type="search", placeholder="model, negatives, data, id …", key="filter", bind="query-params")
     states = st.pills("State", STATES, selection_mode="multi", key="states", bind="query-params")
 
 rows = [(run, row(run)) for run in runs]
-shown = [(run, r) for run, r in rows if (not states or r["state"][0] in states)
-         and all(word in f"{r['run']} {r['preset']} {r['id']}".lower() for word in text.lower().split())]
+shown = [
+    (run, r)
+    for run, r in rows
+    if (not states or r["state"][0] in states)
+    and all(word in f"{r['run']} {r['preset']} {r['id']}".lower() for word in text.lower().split())
+]
 if not shown:
     st.info(f"None of the {len(rows)} runs fits this filter.")
     st.stop()
@@ -125,8 +128,15 @@ with st.container(horizontal=True):
         st.switch_page("views/live.py", query_params={"run": chosen.id})
     if st.button("Show on Start", icon=":material/lightbulb:", disabled=bool(chosen.problem)):
         st.switch_page("views/start.py", query_params={"run": chosen.id})
-    st.download_button("Export as zip", lambda: zipped(chosen), f"{chosen.id}.zip", "application/zip",
-                       on_click="ignore", icon=":material/download:", disabled=bool(chosen.problem))
+    st.download_button(
+        "Export as zip",
+        lambda: zipped(chosen),
+        f"{chosen.id}.zip",
+        "application/zip",
+        on_click="ignore",
+        icon=":material/download:",
+        disabled=bool(chosen.problem),
+    )
     if st.button("Delete", icon=":material/delete:", disabled=chosen.bundled):
         st.session_state.deleting = chosen.id
 if st.session_state.get("deleting") == chosen.id:

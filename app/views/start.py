@@ -50,15 +50,14 @@ def show(run: Run) -> None:
     said = guesses(snapshot, votes)
     right = int((said == samples["labels"]).sum())
 
-    left, main = st.columns([1, 2.6], gap="medium")
+    left, main = st.container(key="reading").columns([1, 2.6], gap="medium")
     with left:
         name = f"test image {digit + 1} of {n}, class {classes[true]}"
         st.html(charts.picture(samples["images"][digit], name))
         st.caption(f"Test image {digit + 1} of {n} · its class is **{classes[true]}**", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
             st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n), shortcut="left")
-            st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), shortcut="right",
-                      type="primary")
+            st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), shortcut="right", type="primary")
     with main:
         if depth:
             st.markdown("**How excited does each layer get when the image is shown with each label?**")
@@ -104,6 +103,7 @@ def banner(run: Run) -> None:
 
 runs = widgets.all_runs()
 st.title("A net that learns without backpropagation")
+st.html("<style>@media (min-width: 640px) {.st-key-reading {min-height: 352px}}</style>")  # nothing jumps
 st.markdown(
     "In **Forward-Forward** learning (Hinton, 2022) every layer trains itself: it should be excited, have high "
     "*goodness*, when an image comes with its right label, and stay calm when the label is wrong. To read an image, "
@@ -125,8 +125,11 @@ if not (chosen.snapshots() and chosen.samples()):
     chosen = default
 result = chosen.status()["result"] or {}
 facts = chosen.config["facts"]
-told = f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right" if result.get(
-    "test_accuracy") else ""
+told = (
+    f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right"
+    if result.get("test_accuracy")
+    else ""
+)
 st.caption(f"On screen: {chosen.title()}{told}.")
 try:
     st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)

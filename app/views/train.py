@@ -81,11 +81,16 @@ def choose_data(auto: str) -> str | None:
     with left:
         name = widgets.choose(st.selectbox, "Images", "data", shown, "auto")
         item = items[auto if name == "auto" else name]
-        found = "the 5,000 embedded digits, as MNIST is not in the data folder" if auto == "mnist-5k" else (
-            f"{items[auto]['title']}" + ", which lies in the data folder" * items[auto]["present"])
+        found = (
+            "the 5,000 embedded digits, as MNIST is not in the data folder"
+            if auto == "mnist-5k"
+            else (f"{items[auto]['title']}" + ", which lies in the data folder" * items[auto]["present"])
+        )
         sizes = item["sizes"]
-        st.caption((f"**auto** means {found}. " if name == "auto" else "") + f"{item['provenance']} "
-                   f"{sizes['train']:,} to train on, {sizes['validation']:,} to validate, {sizes['test']:,} to test.")
+        st.caption(
+            (f"**auto** means {found}. " if name == "auto" else "") + f"{item['provenance']} "
+            f"{sizes['train']:,} to train on, {sizes['validation']:,} to validate, {sizes['test']:,} to test."
+        )
     with right:
         file = st.file_uploader("Or your own .npz with x (images) and y (labels)", type="npz")
         if file:

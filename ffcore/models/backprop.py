@@ -20,7 +20,7 @@ class Backprop(Model):
     uses_negatives = False
     has_goodness = False
     readouts = ("softmax",)
-    recommended = {"train.lr": 0.01}  # noqa: RUF012
+    recommended = {"train.lr": 0.003}  # noqa: RUF012
     compiles = "scores"
 
     Settings = LayerSettings

@@ -69,7 +69,7 @@ class NetSettings(LayerSettings):
 
 @MODELS.register("ff")
 class ForwardForward(Model):
-    """Forward-Forward on a stack of fully connected layers; the six hooks are what its variants override."""
+    """Every fully connected layer learns high goodness for an image under its true label, low under a wrong one, on its own."""
 
     title = "Forward-Forward"
     source = "Hinton 2022, arXiv 2212.13345"
@@ -131,7 +131,8 @@ class ForwardForward(Model):
         if not self.settings.peer:
             return 0.0
         running = getattr(self, f"mean_activity_{layer}")
-        mean = 0.9 * running + 0.1 * (h.detach() + z - z.detach()).mean(0)
+        drive = z.mean(0)
+        mean = 0.9 * running + 0.1 * (drive + (h.mean(0) - drive).detach())  # h's value, z's gradient
         running.copy_(mean.detach())
         return self.settings.peer * (mean - mean.mean()).square().mean()
 
