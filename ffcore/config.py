@@ -28,9 +28,9 @@ class TrainSettings(Settings):
         None,
         ge=0,
         le=100_000,
-        description="passes over the training images (greedy: per layer); null: 8, more on small sets",
+        description="passes over the training images (greedy: per layer); null: 7, more on small sets",
     )
-    batch_size: int | None = Field(None, ge=1, le=1_000_000, description="images per step; null: 256, less on small sets")
+    batch_size: int | None = Field(None, ge=1, le=1_000_000, description="images per step; null: 512, less on small sets")
     optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="one optimiser per local loss")
     lr: float = Field(0.01, gt=0, le=10, description="learning rate (the peak of the schedule)")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd only)")
@@ -59,8 +59,8 @@ class TrainSettings(Settings):
 
 def resolve(train: TrainSettings, images: int) -> TrainSettings:
     """Fill in what depends on the number of training images: small sets get small batches and enough steps to learn."""
-    batch = train.batch_size or (256 if images >= 20_000 else 128 if images >= 1_000 else 32)
-    epochs = max(8, min(200, math.ceil(1_000 * batch / images))) if train.epochs is None else train.epochs
+    batch = train.batch_size or (512 if images >= 20_000 else 128 if images >= 1_000 else 32)
+    epochs = max(7, min(200, math.ceil(750 * batch / images))) if train.epochs is None else train.epochs
     return train.model_copy(update={"batch_size": batch, "epochs": epochs})
 
 

@@ -219,6 +219,7 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
     run.write_status(steps=trainer.steps, epochs=trainer.epochs)
     run.write_arrays("samples.npz", trainer.samples())
     waited, cost, wrote, told_at = time.monotonic(), 0.0, 0.0, 0.0
+    pace: dict[str, float] = {}
     if not saved:
         save_state(run, trainer)
     for event in trainer.events():
@@ -231,19 +232,19 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
             told_at = now
         if progress:
             progress(run, event)
+        pace |= {k: event[k] for k in ("eta", "images_per_second") if k in event}
         due = SAVE_EVERY if event["event"] == "tick" else SAVE_SHARE * cost
         if event["event"] in ("tick", "epoch") and now - waited > due:
             save_state(run, trainer)
             waited, cost = time.monotonic(), time.monotonic() - now
         if now - wrote > 1 or event["event"] == "epoch":
-            told = {k: event[k] for k in ("eta", "images_per_second") if k in event}
             run.write_status(
                 heartbeat=time.time(),
                 step=trainer.step,
                 epoch=trainer.step // trainer.steps_per_epoch,
                 train_seconds=trainer.seconds,
                 seconds=time.time() - started,
-                **told,
+                **pace,
             )
             wrote = now
         if event["event"] == "epoch" and event["epoch"]:
@@ -352,6 +353,7 @@ def _settle_process(run: Run) -> None:
 
     if threads := run.config["facts"].get("threads"):
         torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # gradients of pairs long since won are denormal numbers, which slow a step by a seventh
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
         # glibc hands every freed batch back to the system and faults it in again: up to half of a step's time

@@ -73,7 +73,7 @@ class ForwardForward(Model):
 
     title = "Forward-Forward"
     source = "Hinton 2022, arXiv 2212.13345"
-    recommended = {"negatives.name": "hard_label", "train.lr": 0.015}  # noqa: RUF012
+    recommended = {"negatives.name": "hard_label", "train.lr": 0.02}  # noqa: RUF012
     compiles = "term"
 
     class Settings(NetSettings):
