@@ -83,7 +83,7 @@ class ForwardForward(Model):
         alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
         theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
         peer: float = Field(
-            0.03, ge=0, le=10, description="peer normalisation: weight that pulls each unit's mean activity to its layer's"
+            0.03, ge=0, le=1_000, description="peer normalisation: weight that pulls each unit's mean activity to its layer's"
         )
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
