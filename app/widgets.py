@@ -35,7 +35,7 @@ class _Warmer(threading.Thread):
         self.hurry.wait(2)
         import torch
 
-        import ffcore.training  # noqa: F401
+        from ffcore import Trained  # noqa: F401
 
         torch.set_num_threads(1)  # threads that spin would slow every training on this machine
 
