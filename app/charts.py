@@ -229,7 +229,8 @@ LEAST_ERROR = 5e-4  # where "none at all" is drawn
 
 
 def dead_units(epochs: Sequence[dict]) -> dict:
-    """Share of each layer's units that no validation image switches on, after each epoch."""
+    """Share of each layer's units never switched on by the first 1,000 validation images, under the right label or a
+    wrong one, after each epoch."""
     lines: dict[int, dict[int, float | None]] = {}
     for e in epochs:
         for row in e["layers"]:
@@ -312,8 +313,8 @@ def goodness_table(
 ) -> str:
     """Candidate labels × layers as an HTML heat map, goodness (C, L): winners starred, the true class underlined.
 
-    `votes` adds a row with the sum over those layers, by which the net decides. Colour compares within a row. A table,
-    not a chart: it paints at once, and a screen reader can read it.
+    `votes` adds a row with the sum over those layers, by which the goodness read-out decides. Colour compares within a
+    row. A table, not a chart: it paints at once, and a screen reader can read it.
     """
     lines = [(name, goodness[:, i]) for i, name in enumerate(rows)]
     if votes is not None:

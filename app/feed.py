@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +10,7 @@ import charts
 import numpy as np
 import streamlit as st
 
-from ffcore import Run
+from ffcore import Refused, Run
 
 KEPT = 10_000  # ticks in memory: half an hour at full rate; of a longer run, one in two, spikes first
 
@@ -86,6 +87,41 @@ def _snapshot(directory: str, epoch: int, stamp: float) -> dict:
     return Run(directory).snapshot(epoch)
 
 
-def snapshot(run: Run, epoch: int) -> dict:
-    """A snapshot's arrays, kept in memory: an epoch's file changes only when a resumed run writes it again."""
+def _stored(run: Run, epoch: int) -> dict:
     return _snapshot(str(run.dir), epoch, (run.dir / "snapshots" / f"epoch-{epoch:04d}.npz").stat().st_mtime)
+
+
+def snapshot(run: Run, epoch: int) -> dict | None:
+    """A snapshot's arrays, or None if it is damaged; kept in memory: only a resumed run writes an epoch's file again."""
+    return _try(_stored, run, epoch)[0]
+
+
+def samples(run: Run) -> dict | None:
+    """The fixed test samples, or None before the start or if they are damaged."""
+    return _try(run.samples)[0]
+
+
+def evaluation(run: Run) -> dict | None:
+    """Confusions and worst errors, or None before the evaluation or if they are damaged."""
+    return _try(run.evaluation)[0]
+
+
+def showable(run: Run) -> bool:
+    """Are there samples, and a newest snapshot of what the net makes of them?"""
+    epochs = run.snapshots()
+    return bool(epochs and samples(run) and snapshot(run, epochs[-1]))
+
+
+def damage(run: Run) -> str | None:
+    """What of the pages' arrays cannot be read, in one line, or None."""
+    newest = [(_stored, run, epoch) for epoch in run.snapshots()[-1:]]
+    found = [_try(*reading)[1] for reading in ((run.samples,), *newest, (run.evaluation,))]
+    return " · ".join(why for why in found if why) or None
+
+
+def _try(read: Callable[..., dict | None], *args: Any) -> tuple[dict | None, str | None]:
+    """(the arrays, None), or (None, why they cannot be read)."""
+    try:
+        return read(*args), None
+    except Refused as error:
+        return None, str(error)

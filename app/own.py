@@ -1,6 +1,7 @@
 """An image of the reader's own, read by a trained net: goodness per label and layer, or scores where there is none."""
 
 import charts
+import feed
 import numpy as np
 import streamlit as st
 import widgets
@@ -45,7 +46,7 @@ def show(run: Run, content: bytes, key: str) -> None:
     facts = run.config["facts"]
     net = _net(str(run.dir), _stamp(run))
     image = read_image(content, tuple(facts["shape"]))
-    usual = run.samples()
+    usual = feed.samples(run)
     odd = usual is not None and _is_light(image.numpy()) != _is_light(usual["images"])
     if st.toggle("Swap light and dark", odd, key=f"invert_{key}", help="so that ink and paper are as in the training images"):
         image = 255 - image

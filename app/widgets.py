@@ -194,6 +194,12 @@ def voters(run: Run, depth: int) -> list[int]:
     return [layer - 1 for layer in run.config["model"].get("votes") or range(1, depth + 1)]
 
 
+def by_goodness(run: Run) -> bool:
+    """Is its default read-out goodness? Before the result says so: a net trained on negatives answers by goodness."""
+    result = run.status()["result"] or {}
+    return result["readout"] == "goodness" if result.get("readout") else bool(run.config["negatives"])
+
+
 def is_live(run: Run) -> bool:
     """Does a process stand behind it, or will one?"""
     return run.state in LIVE

@@ -49,7 +49,6 @@ def main() -> None:
                     page.screenshot(path=HERE / name)
 
                 shot("", "start.png")
-                shot("train", "train.png", 6)
                 run = ffcore.submit(set={"train.epochs": 8})
                 while run.state in ("queued", "running") and not run.snapshots()[3:]:
                     time.sleep(0.2)

@@ -43,7 +43,7 @@ recipe = several(
 one_run = several(
     click.option("--seed", type=int, default=0, show_default=True, help="random seed"),
     click.option("--run-dir", metavar="DIR", help="where to put this run"),
-    click.option("--no-test", is_flag=True, help="leave the test images untouched"),
+    click.option("--no-test", is_flag=True, help="measure no accuracy on the test images"),
     json_option,
 )
 
@@ -362,6 +362,9 @@ def main() -> None:
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # click 8.2 and newer: a bare `ffcore` asks for help
+            click.echo(error.format_message())
+            sys.exit(0)
         said = " ".join(error.format_message().split())
         where = error.ctx.command_path if getattr(error, "ctx", None) else "ffcore"
         _end(f"{said.rstrip('.')}; `{where} --help` says what it takes", 2)

@@ -5,10 +5,12 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field
 
+from ffcore import __version__
 from ffcore.data import DATASETS, DataSettings, ensure
 from ffcore.data import data_root as absolute_root
 from ffcore.errors import Refused
@@ -42,7 +44,7 @@ class TrainSettings(Settings):
         "together", description="layers learn on every batch; one after the other; or in turn, one per batch"
     )
     drop_pixels: float = Field(
-        0.2, ge=0, lt=1, description="share of the pixels blanked at random in every training image (input dropout)"
+        0.2, ge=0, le=0.9, description="share of the pixels blanked at random in every training image (input dropout)"
     )
     head_every: int = Field(
         4,
@@ -92,6 +94,9 @@ def configure(
     for key in wanted:
         if key.partition(".")[0] not in SECTIONS or "." not in key:
             raise Refused(f"no setting '{key}'; a setting begins with {', '.join(s + '.' for s in SECTIONS)}")
+    if chosen and (negatives or wanted.get("negatives.name")) != chosen.settings.get("negatives.name"):
+        # the preset's settings of another strategy mean nothing to this one
+        wanted = {k: v for k, v in wanted.items() if k in given or not k.startswith("negatives.")}
     name = wanted.pop("model.name", "ff")
     cls = MODELS[name]
     if chosen and name != chosen.settings.get("model.name", "ff"):
@@ -128,7 +133,10 @@ def configure(
     if data_settings.name not in DATASETS:  # auto, a path, or a slip; a public set is fetched only when a run begins
         data_settings = data_settings.model_copy(update={"name": ensure(data_settings.name, data_root)})
     train = build(TrainSettings, parts["train"], "train")
+    own = Path(data_settings.name)
     repeats = {
+        "version": __version__,
+        "content": [own.stat().st_mtime_ns, own.stat().st_size] if data_settings.name not in DATASETS else None,
         "seed": seed,
         "device": pick_device(device),
         "preset": preset,
@@ -138,11 +146,12 @@ def configure(
         "data": data_settings.model_dump(mode="json"),
         "train": train.model_dump(mode="json"),
     }
+    digest = hashlib.blake2b(json.dumps(repeats, sort_keys=True).encode(), digest_size=8).hexdigest()
     return {
-        **repeats,
+        **{key: value for key, value in repeats.items() if key not in ("version", "content")},
         "tag": tag,
         "test": test,
-        "recipe": hashlib.blake2b(json.dumps(repeats, sort_keys=True).encode(), digest_size=8).hexdigest(),
+        "recipe": digest,
         "given": json.loads(json.dumps(dict(set or {}) | ({"train.epochs": epochs} if epochs is not None else {}))),
         "facts": {},
     }
@@ -204,7 +213,7 @@ def parse_value(text: str) -> Any:
     """JSON if it is JSON, else the text itself."""
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except ValueError:
         return text
 
 

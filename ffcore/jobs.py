@@ -133,7 +133,8 @@ def ask(run: Run | str, want: str, root: str | None = None, wait: float = 10) ->
         from ffcore.trained import Trained
 
         with run.lock():
-            worker.save_weights(run, Trained(run.dir).model)
+            if (run.dir / "state.safetensors").exists():  # else it was paused before its turn came
+                worker.save_weights(run, Trained(run.dir).model)
             run.write_status(state="stopped", ended_at=time.time())
         return run
     if state not in runs.LIVE:

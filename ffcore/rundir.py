@@ -50,7 +50,7 @@ class Run:
         self.dir = Path(directory).absolute()
         self.bundled = self.dir.resolve().parent == bundled_root().resolve()
         self._cached: tuple[object, tuple[dict, str | None]] = (None, ({}, None))
-        self._mutex = threading.Lock()  # the heartbeat thread and the loop both write the status
+        self._mutex = threading.Lock()  # a signal or another thread may write the status, too
 
     def __repr__(self) -> str:
         return f"Run({str(self.dir)!r})"
@@ -108,6 +108,8 @@ class Run:
         if self.locked(trust=time.time() - heard < HANGS_AFTER):
             if time.time() - max(heard, queued) > HANGS_AFTER:
                 status["hanging"] = True
+        elif (now := self._read_status()[0]).get("state") not in (None, *LIVE):  # it ended while we looked
+            return {**BLANK, **now}
         elif not (status["state"] == "queued" and heard <= queued and time.time() - queued < STARTS_WITHIN):
             resume = f"`ffcore resume {self.id}` goes on from the last saved state"
             status.update(state="lost", reason=f"its process ended without a word; {resume}", eta=None)
@@ -312,8 +314,9 @@ def command(config: dict) -> str:
     words += ["--negatives", config["negatives"]["name"]] if config.get("negatives") else []
     words += ["--data", config["data"]["name"]]
     words += ["--preset", config["preset"]] if config.get("preset") else []
+    words += ["--data-root", config["data_root"]] if config.get("data_root") else []
     words += ["--seed", str(config.get("seed", 0))]
-    for key, value in config.get("given", {}).items():
+    for key, value in (config.get("given") or {}).items():
         words += ["--set", f"{key}={_setting(value)}"]
     return shlex.join(words + ([] if config.get("test", True) else ["--no-test"]))
 
@@ -333,21 +336,41 @@ def _config_problem(config: dict) -> str | None:
         return f"config.json has format {str(config.get('format'))[:20]}, this ffcore reads {FORMAT}"
     if not isinstance(config.get("id"), str) or not ID.fullmatch(config["id"]):
         return "config.json has no valid id"
-    for key in ("model", "data", *(["negatives"] if config.get("negatives") is not None else [])):
-        if not isinstance(config.get(key), dict) or not isinstance(config[key].get("name"), str):
+    for key in ("model", "data", "negatives"):
+        part = config.get(key, "missing")
+        if not (isinstance(part, dict) and isinstance(part.get("name"), str)) and not (key == "negatives" and part is None):
             return f"config.json has no valid {key}"
-    optional = {"seed": 0, "facts": {}, "given": {}, "preset": None, "tag": None}
-    kinds = {"created": str, "seed": int, "facts": dict, "given": dict, "preset": str | None, "tag": str | None}
+    text, some = str, str | None
+    kinds = {
+        "created": text, "device": text, "seed": int, "train": dict, "facts": dict,
+        "given": dict | None, "preset": some, "tag": some, "data_root": some, "slots": dict | None,
+    }  # fmt: skip
     for key, kind in kinds.items():
-        if not isinstance(config.get(key, optional.get(key)), kind):
+        if not isinstance(config.get(key), kind):
             return f"config.json has no valid {key}"
+    facts = {"data_hash": text, "data_title": text, "provenance": text, "shape": list, "classes": list, "sizes": dict}
+    for key, kind in facts.items() if config["facts"] else ():
+        if not isinstance(config["facts"].get(key), kind):
+            return f"config.json has no valid facts: {key}"
     return None
+
+
+def is_event(event: dict) -> bool:
+    """Has it what every reader of its kind relies on?"""
+    numbers = {"tick": ("step", "epoch", "seconds", "loss"), "epoch": ("step", "epoch", "seconds")}
+    kind = event.get("event")
+    if not isinstance(kind, str) or not all(isinstance(event.get(k), int | float) for k in numbers.get(kind, ())):
+        return False
+    layers = event.get("layers", [])
+    return isinstance(layers, list) and all(isinstance(r, dict) and isinstance(r.get("layer"), int) for r in layers)
 
 
 def _status_problem(status: dict) -> str | None:
     if not isinstance(status.get("state"), str) or status["state"] not in STATES:
         return "status.json has no valid state"
-    kinds = {"heartbeat": int | float | None, "queued_at": int | float | None, "result": dict | None}
+    number = int | float | None
+    kinds = {key: number for key, value in BLANK.items() if isinstance(value, int | float)}
+    kinds |= {"heartbeat": number, "queued_at": number, "eta": number, "result": dict | None, "reason": str | None}
     for key, kind in kinds.items():
         if not isinstance(status.get(key), kind):
             return f"status.json has no valid {key}"

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from ffcore import files
 from ffcore.errors import Refused
-from ffcore.rundir import BLANK, FORMAT, ID, LIVE, STATES, TERMINAL, Run, bundled_root
+from ffcore.rundir import BLANK, FORMAT, ID, LIVE, STATES, TERMINAL, Run, bundled_root, is_event
 
 __all__ = [
     "ID", "LIVE", "STATES", "TERMINAL", "Run", "bundled_root", "create", "delete", "export", "find", "import_zip",
@@ -139,10 +139,14 @@ def export(run: Run, file: str | Path) -> None:
     """Zip what is worth sharing of a run, without paths of this machine; refuses a file that exists."""
     if run.problem:
         raise Refused(f"{run.dir} is damaged: {run.problem}; choose another run")
-    status = run.stored_status()
-    status |= {"pid": None, "result": status.get("result") and {**status["result"], "dir": None}}
-    altered = {"config.json": {**run.config, "data_root": None}, "status.json": status}
-    files.pack(run.dir, Path(file).absolute(), {name: files.to_json(value) for name, value in altered.items()})
+    data = {**run.config["data"], "name": Path(run.config["data"]["name"]).name}
+    altered = {"config.json": {**run.config, "data_root": None, "data": data}, "status.json": run.stored_status()}
+    altered["status.json"]["pid"] = None
+    altered = {name: files.to_json(value) for name, value in altered.items()}
+    if (events := run.dir / "events.jsonl").exists():
+        altered["events.jsonl"] = events.read_bytes()
+    here = str(run.dir).encode()  # a reason for a failure may name it
+    files.pack(run.dir, Path(file).absolute(), {k: v.replace(here, run.id.encode()) for k, v in altered.items()})
 
 
 def import_zip(file: str | Path | BinaryIO, root: str | Path | None = None) -> Run:
@@ -166,8 +170,10 @@ def import_zip(file: str | Path | BinaryIO, root: str | Path | None = None) -> R
         while _exists(place / name):
             name = f"{run.config['id'][:-5]}-{secrets.token_hex(2)}"
         run.write_config(id=name, data_root=None)  # another machine's path leads nowhere, or where it should not
-        result = status.get("result") and {**status["result"], "run": name, "dir": str(place / name)}
-        changes = {"pid": None, "result": result}
+        for event in run.events()[0]:
+            if not is_event(event):
+                raise Refused(f"cannot import {getattr(file, 'name', file)}: an event lacks its numbers; export the run again")
+        changes: dict = {"pid": None}
         if status["state"] not in TERMINAL:
             changes |= {"state": "stopped", "reason": f"imported from a run that was {status['state']}", "eta": None}
         run.write_status(**changes)

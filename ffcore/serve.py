@@ -26,9 +26,9 @@ def app(port: int = 8501, host: str = "127.0.0.1", root: str | None = None, data
         with socket.socket(family, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise Refused(
-            f"cannot serve on {host}:{port}: {error.strerror or error}; take another with --port {port + 1}"
+            f"cannot serve on {host}:{port}: {getattr(error, 'strerror', None) or error}; take another with --port {port + 1}"
         ) from None
     main = app_folder() / "main.py"
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs

@@ -22,13 +22,18 @@ def study(
     """Train every combination of `vary` (dotted settings → values) with `seeds` random seeds; one row per combination.
 
     Rows: the varied keys, n, mean and sd of the validation accuracy, paired_difference to the first row (same seeds),
-    seconds (mean), runs. Test data are not touched. A cell that is done already is not run again, an interrupted one
+    seconds (mean), runs. No accuracy is measured on test images. A
+    cell that is done already is not run again, an interrupted one
     goes on. Raises Refused before anything is trained if one cell's settings are wrong.
     """
     if not vary or not all(vary.values()):
         raise Refused("a study varies something; name it with --vary KEY=a,b,c")
     if seeds < 1:
         raise Refused(f"seeds={seeds}: a study needs at least one; take --seeds 3")
+    flags = {"model.name": "model", "negatives.name": "negatives", "data.name": "data", "train.epochs": "epochs"}
+    for key in vary:
+        if asked.get(flags.get(key, key)) is not None or key in asked.get("set", {}):
+            raise Refused(f"'{key}' is varied and fixed at once; leave out the one or the other")
     first = asked.pop("seed", 0)
     tag = tag or "study " + ", ".join(vary)
     cells = []

@@ -169,5 +169,5 @@ def summary(run: runs.Run, status: dict[str, Any] | None = None) -> dict[str, An
         "readouts": {},
         "layers": [],
         "reason": status["reason"],
-        **result,
+        **{key: value for key, value in result.items() if key not in ("run", "dir")},
     }

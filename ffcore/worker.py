@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from ffcore import data, runs
 from ffcore.errors import Failed, Refused
+from ffcore.files import writing
 from ffcore.runs import Run
 
 if TYPE_CHECKING:
@@ -46,16 +47,19 @@ def position(run: Run) -> int:
 
 @contextmanager
 def slot(run: Run) -> Iterator[int | None]:
-    """Hold one of the machine's places (one per GPU, or per two CPU cores), first come, first served.
+    """Hold one of the places (one per GPU, or per two CPU cores) of the runs in this folder, first come, first served.
 
     Yields its number, or None if the run was asked to pause or stop while it waited. Torch is not loaded yet.
     """
     places = run.config.get("slots", {"kind": "cpu", "count": 1})
     folder = run.dir.parent / ".slots"
-    folder.mkdir(exist_ok=True)
+    with writing(".slots", run.dir.parent):
+        folder.mkdir(exist_ok=True)
+    _, _, own = run.config["device"].partition(":")
+    numbers = [int(own)] if own else range(places["count"])
     while run.want() == "run":
         run.write_status(heartbeat=time.time(), pid=os.getpid())
-        for number in range(places["count"]) if position(run) == 1 else ():
+        for number in numbers if position(run) == 1 else ():
             lock = FileLock(folder / f"{places['kind']}-{number}.lock")
             try:
                 lock.acquire(timeout=0)
@@ -363,10 +367,13 @@ def _settle_process(run: Run) -> None:
 
 def main() -> None:
     """`python -m ffcore.worker DIR`: the process behind a submitted run."""
+    run = Run(Path(sys.argv[1]))
     try:
-        work_queued(Run(Path(sys.argv[1])))
+        work_queued(run)
     except (Failed, Refused) as error:
         print(f"error: {error}", file=sys.stderr)
+        if run.stored_status().get("state") == "queued" and not run.locked():
+            _fail(run, str(error))  # it never came to its turn
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -188,6 +188,32 @@ def test_start_falls_back_when_the_run_it_was_sent_has_nothing_to_show(store):
     assert store["ff"].title() in words(at)
 
 
+@pytest.mark.parametrize("name", ["samples.npz", "snapshots/epoch-0002.npz"])
+def test_start_passes_over_a_run_whose_arrays_are_damaged(store, name):
+    (store["ff"].dir / name).write_bytes(b"")
+    at = page(run=store["ff"].id)
+    assert f"{name.rpartition('/')[2]} is damaged" in at.info[0].value
+    assert f"On screen: {store['backprop'].title()}" in words(at)
+    assert store["backprop"].title() in words(page())
+
+
+def test_start_passes_over_a_damaged_snapshot_within_a_run(store):
+    (store["ff"].dir / "snapshots" / "epoch-0001.npz").write_bytes(b"")
+    at = page(run=store["ff"].id, epoch="1")
+    assert "test images read right** before training" in words(at)  # the nearest that can be read
+
+
+def test_start_does_not_take_random_layers_sums_for_the_nets_answer(store):
+    untrained = ffcore.train(root=str(runs.runs_root()), model="untrained", **{**TINY, "epochs": 1})
+    at = page(run=untrained.id)
+    assert "class='goodness'" in html(at)
+    assert "answers with its softmax read-out" in at.info[0].value
+    assert "test images right by its softmax read-out" in words(at)
+    assert "so the sums say" in words(at)
+    assert "the net says" not in words(at)
+    assert "the net says" in words(page(run=store["ff"].id))
+
+
 # One's own image
 
 
@@ -253,6 +279,24 @@ def test_train_shows_what_each_strategy_makes(own_runs):
     at = page("train", model="backprop")
     assert html(at).count("class='side pos'") == 0
     assert "--model backprop" in at.code[0].value
+
+
+def test_a_look_at_train_downloads_nothing(own_runs, tmp_path, monkeypatch):
+    def download(*_):
+        raise AssertionError("a look at the page has started a download")
+
+    monkeypatch.setattr(ffcore.data.public, "download", download)
+    monkeypatch.setenv("FFCORE_DATA", str(tmp_path))
+    at = page("train", data="cifar10")
+    assert "will be downloaded on Start" in words(at)
+    assert "class='side pos'" not in html(at)
+    assert "--data cifar10" in at.code[0].value
+
+
+def test_train_says_how_many_runs_it_may_wait_for(store):
+    assert "It may wait for **1 run**." in words(page("train"))
+    runs.delete(store["queued"])
+    assert "It starts at once." in words(page("train"))
 
 
 @pytest.mark.parametrize(
@@ -384,6 +428,29 @@ def test_pause_and_stop_are_asked_of_the_process(store):
     assert "Stopping …" in labels(at)
 
 
+@pytest.mark.parametrize("label", ["Pause", "Stop"])
+def test_what_a_full_disk_refuses_is_told(store, monkeypatch, label):
+    at = page("live", run=store["queued"].id)
+
+    def full(run, want):
+        raise ffcore.Failed(f"disk full while writing control.json in {run.dir}; free some space and resume")
+
+    monkeypatch.setattr(ffcore.Run, "control", full)
+    assert any("disk full" in e.value for e in click(at, label).error)
+
+
+@pytest.mark.parametrize("name", ["samples.npz", "evaluation.npz", "snapshots/epoch-0002.npz"])
+def test_live_shows_the_rest_of_a_run_whose_arrays_are_damaged(store, name):
+    (store["ff"].dir / name).write_bytes(b"")
+    at = page("live", run=store["ff"].id)
+    said = [w.value for w in at.warning if "is damaged" in w.value]
+    assert len(said) == 1
+    assert name.rpartition("/")[2] in said[0]
+    assert "\n" not in said[0]
+    assert "Test accuracy" in metrics(at)
+    assert "**Layer 1**" in words(at)
+
+
 def test_a_refusal_to_resume_is_told(store):
     at = page("live", run=store["paused"].id)
     with store["paused"].lock():
@@ -491,7 +558,7 @@ def bad_zips():
 def test_a_bad_zip_is_refused_with_the_reason_and_creates_nothing(store, kind, tmp_path):
     before = sorted(tmp_path.rglob("*"))
     at = offer(bad_zips()[kind])
-    assert at.error
+    assert "run.zip" in at.error[0].value
     assert "\n" not in at.error[0].value
     assert sorted(tmp_path.rglob("*")) == before
 

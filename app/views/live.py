@@ -36,6 +36,8 @@ def watch(run: Run, period: float | None) -> None:
     heading(run, status)
     for message in standing_alarms(story):
         st.warning(message, icon=":material/warning:")
+    if why := feed.damage(run):
+        st.warning(f"Not all of this run can be shown: {why}", icon=":material/broken_image:")
     if state == "queued":
         queue(run)
     tiles(run, status, story)
@@ -71,8 +73,8 @@ def controls(run: Run, status: dict) -> None:
             icon=":material/pause:",
             disabled=pausing or stopping,
             key="pause",
-            on_click=run.control,
-            args=("pause",),
+            on_click=ask,
+            args=(Run.control, run, "pause"),
             help="saves everything and frees the processor",
         )
         st.button(
@@ -80,8 +82,8 @@ def controls(run: Run, status: dict) -> None:
             icon=":material/stop:",
             disabled=stopping,
             key="stop",
-            on_click=run.control,
-            args=("stop",),
+            on_click=ask,
+            args=(Run.control, run, "stop"),
             help="ends the run and keeps its weights",
         )
         return
@@ -106,9 +108,10 @@ def can_resume(run: Run, status: dict) -> bool:
     return unfinished and ((run.dir / "state.safetensors").exists() or not status["step"])
 
 
-def ask(verb, run: Run) -> None:
+def ask(verb, run: Run, *more: str) -> None:
+    """Do it; a refusal is told beside the buttons."""
     try:
-        verb(run)
+        verb(run, *more)
     except (ffcore.Refused, ffcore.Failed) as error:
         st.session_state.refused = str(error)
 
@@ -140,7 +143,8 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
                 "Test accuracy",
                 widgets.percent(result["test_accuracy"]),
                 border=True,
-                help=f"{result['readout']} read-out; the test images were looked at {status['test_touches']}×",
+                help=f"{result['readout']} read-out; accuracy on the test images has been measured {status['test_touches']}×; "
+                "64 fixed test samples are shown throughout",
             )
         else:
             value = max(last.values()) if last else None
@@ -174,7 +178,7 @@ def layers(run: Run, story: feed.Story) -> None:
         return
     theta = model.get("theta") if model.get("objective") == "threshold" else None
     epochs = run.snapshots()
-    snapshot = feed.snapshot(run, epochs[-1]) if epochs else {}
+    snapshot = (feed.snapshot(run, epochs[-1]) if epochs else None) or {}
     dead = {row["layer"]: row["dead"] for row in story.epochs[-1]["layers"]} if story.epochs else {}
     points = max(60, min(250, POINTS // max(1, len(widths))))
     for layer in told or range(1, len(widths) + 1):  # empty cards before the first tick: nothing jumps
@@ -287,9 +291,9 @@ def outcome(run: Run, result: dict) -> None:
                     delta_color="off",
                     delta_arrow="off",
                 )
-    evaluation, epochs = run.evaluation(), run.snapshots()
+    evaluation, epochs = feed.evaluation(run), run.snapshots()
     facts = run.config["facts"]
-    fields = feed.snapshot(run, epochs[-1]).get("fields") if epochs else None
+    fields = ((feed.snapshot(run, epochs[-1]) if epochs else None) or {}).get("fields")
     left, right = st.columns(2, gap="small")
     if evaluation:
         with left, st.container(border=True, height="stretch"):
@@ -366,7 +370,8 @@ line shows θ: positives should end above it and negatives below. The *gap* obje
 **d′** is a difference divided by its standard deviation: d′ of pairs for the lead, plain d′ for the two curves, where 1
 means much overlap and 3 hardly any.
 
-**Dead units** are never switched on by any validation image: they learn nothing any more. **A layer alone** reads the
-image by its own goodness only.
+**Dead units** were never switched on by the first 1,000 validation images, under the right label or a wrong one. That
+need not last: peer normalisation can wake them, and with gelu, silu or leaky_relu a unit that is off still has a
+gradient. **A layer alone** reads the image by its own goodness only.
 """
 )

@@ -1,6 +1,5 @@
 """Runs: every run on this machine in one table; open, delete, export and import."""
 
-import io
 import tempfile
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import widgets
 import ffcore
 
 STATES = ["running", "queued", "paused", "done", "stopped", "failed", "lost", "damaged"]
+MEASURED = "measured once, at the end; 64 fixed test samples are shown throughout"
 COLOURS = ["blue", "orange", "orange", "green", "gray", "red", "red", "red"]
 
 st.title("Runs")
@@ -77,7 +77,7 @@ def import_box() -> None:
         file = st.file_uploader("A zip that “Export as zip” or `ffcore runs export` made", type="zip")
         if file and st.button("Import", type="primary"):
             try:
-                run = ffcore.import_zip(io.BytesIO(file.getvalue()))
+                run = ffcore.import_zip(file)
             except (ffcore.Refused, ffcore.Failed) as error:
                 st.error(str(error), icon=":material/block:")
             else:
@@ -114,7 +114,7 @@ st.dataframe(
     column_config={
         "state": st.column_config.MultiselectColumn("state", options=STATES, color=COLOURS),
         "run": st.column_config.TextColumn("run", width="large"),
-        "test": st.column_config.NumberColumn("test accuracy", format="percent", help="looked at once, at the end"),
+        "test": st.column_config.NumberColumn("test accuracy", format="percent", help=MEASURED),
         "validation": st.column_config.NumberColumn("validation", format="percent"),
         "MB": st.column_config.NumberColumn("MB", format="%.1f"),
     },

@@ -7,7 +7,6 @@ import own
 import streamlit as st
 import widgets
 
-import ffcore
 from ffcore import Run
 
 
@@ -18,8 +17,8 @@ def guesses(snapshot: dict, votes: list[int]) -> np.ndarray:
     return snapshot["scores"].argmax(1)
 
 
-def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int]) -> str:
-    """One sentence that explains a heat map, goodness (C, L)."""
+def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int], who: str) -> str:
+    """One sentence that explains a heat map, goodness (C, L); `who`: "the net says", where its sums are its answer."""
     favourites = goodness.argmax(0)
     words = []
     for layer, winner in enumerate(favourites):
@@ -29,12 +28,14 @@ def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int
     answer = int(goodness[:, votes].sum(1).argmax())
     sentence = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
     right = "and that is right" if answer == true else f"but it is a **{classes[true]}**"
-    return f"{sentence[0].upper()}{sentence[1:]}; so the net says **{classes[answer]}**, {right}."
+    return f"{sentence[0].upper()}{sentence[1:]}; so {who} **{classes[answer]}**, {right}."
 
 
 def show(run: Run) -> None:
     """The digit, its heat map, the epoch slider and all samples."""
-    samples, epochs, classes = run.samples(), run.snapshots(), run.config["facts"]["classes"]
+    samples, epochs, classes = feed.samples(run), run.snapshots(), run.config["facts"]["classes"]
+    if not feed.showable(run):
+        st.rerun()  # damaged since the page was painted: once more as a whole, with another run
     n, last = len(samples["labels"]), epochs[-1]
     if st.session_state.get("follow", "epoch" not in st.query_params):
         st.session_state.epoch = last
@@ -42,10 +43,13 @@ def show(run: Run) -> None:
         st.session_state.setdefault("epoch", widgets.asked_number("epoch", 0, last, last))
     st.session_state.setdefault("digit", widgets.asked_number("digit", 1, n, 1))
     st.session_state.digit = min(st.session_state.digit, n)
-    epoch = min(epochs, key=lambda e: abs(e - st.session_state.epoch))
+    near = sorted(epochs, key=lambda e: abs(e - st.session_state.epoch))
+    epoch, snapshot = next((e, s) for e in near if (s := feed.snapshot(run, e)))  # a damaged one is passed over
     digit = st.session_state.digit - 1
-    snapshot, true = feed.snapshot(run, epoch), int(samples["labels"][digit])
+    true = int(samples["labels"][digit])
     depth = snapshot["goodness"].shape[2] if "goodness" in snapshot else 0
+    by_sums = not depth or widgets.by_goodness(run)  # else the net answers by something that no snapshot holds
+    who = "the net says" if by_sums else "the sums say"
     votes = widgets.voters(run, depth)
     said = guesses(snapshot, votes)
     right = int((said == samples["labels"]).sum())
@@ -64,7 +68,9 @@ def show(run: Run) -> None:
             goodness = snapshot["goodness"][digit].astype(float)
             rows = [f"Layer {i + 1}" for i in range(depth)]
             st.html(charts.goodness_table(goodness, classes, true, rows, votes))
-            st.markdown(reading(goodness, true, classes, votes))
+            st.markdown(reading(goodness, true, classes, votes, who))
+            if not by_sums:
+                st.info("This net answers with its softmax read-out; the sums shown are what its random layers say.")
         else:
             st.markdown("**How strongly does the net vote for each class?**")
             st.html(charts.goodness_table(snapshot["scores"][digit][:, None].astype(float), classes, true, ["Score"]))
@@ -72,10 +78,10 @@ def show(run: Run) -> None:
         if len(epochs) > 1:
             st.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
     when = f"after epoch {epoch}" if epoch else "before training"
-    st.markdown(f"**{right} of {n} test images read right** {when}")
+    st.markdown(f"**{right} of {n} test images read right**{'' if by_sums else ' by the sums'} {when}")
     st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
     facts = run.config["facts"]
-    st.caption(f"{n} fixed test images of {facts['data_title']}, each with what the net says. {facts['provenance']}")
+    st.caption(f"{n} fixed test images of {facts['data_title']}, each with what {who}. {facts['provenance']}")
 
 
 def turn(step: int, n: int) -> None:
@@ -115,26 +121,25 @@ if running:
     st.fragment(banner, run_every=1)(running)
 finished = sorted((r for r in runs if r.state == "done"), key=lambda r: not r.config["negatives"])  # with goodness first
 learnt = [running] if running and running.status()["epoch"] else []
-default = next((r for r in [*learnt, *finished, *runs] if r.snapshots() and r.samples()), None)
+default = next((r for r in [*learnt, *finished, *runs] if feed.showable(r)), None)
 if default is None:
     widgets.empty("No net has been trained here yet. It takes a minute.", "Train the first one", "views/train.py")
 
 chosen = widgets.asked_run(runs, default)
-if not (chosen.snapshots() and chosen.samples()):
-    st.info(f"“{chosen.title()}” has nothing to show yet; here is “{default.title()}”.")
+if not feed.showable(chosen):
+    why = feed.damage(chosen)
+    st.info(f"“{chosen.title()}” has nothing to show{f' ({why})' if why else ' yet'}; here is “{default.title()}”.")
     chosen = default
 result = chosen.status()["result"] or {}
 facts = chosen.config["facts"]
 told = (
-    f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right"
+    f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right by its "
+    f"{result['readout']} read-out"
     if result.get("test_accuracy")
     else ""
 )
 st.caption(f"On screen: {chosen.title()}{told}.")
-try:
-    st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
-except ffcore.Refused as error:
-    st.error(str(error))
+st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
 
 own.box(chosen)
 with st.container(horizontal=True):
@@ -146,18 +151,20 @@ with st.container(horizontal=True):
 widgets.explain(
     """
 **The number in a cell** is a layer's *goodness*: the mean square of its units' activities while it looks at the image
-together with one candidate label. Nothing else decides; there is no output layer.
+together with one candidate label. Reading by goodness needs no output layer. A softmax head, trained beside it on the
+layers' activities, is a second read-out: it moves no layer, and Live shows its accuracy.
 
 **Each row** is one layer; darker blue means more goodness, compared within the row only. The star marks the label that
 excites this layer most, the underlined heading is the truth. The last row adds up the layers that vote, and its star is
-the net's answer.
+the answer by goodness: a Forward-Forward net's own. Only untrained layers answer with their softmax head instead.
 
 **Training** showed each layer two kinds of input: *positives* (image with its right label), whose goodness it raised,
 and *negatives* (the same image with a wrong label), whose goodness it lowered. Each layer changed only its own weights;
 no error travelled back. Pull the slider to epoch 0: before training, all labels excite the layers alike and the answer
 is a guess.
 
-The images are a fixed sample of the test set, which training never saw.
+The images are 64 fixed samples of the test set, which training never saw; they are shown throughout, and accuracy on all
+test images is measured once, at the end.
 """
 )
 widgets.warm_torch()

@@ -60,13 +60,18 @@ def choose_negatives(base: dict) -> str:
     honest = [n for n in items if items[n]["faithful"] or n == own]
     shown, label = {n: items[n]["title"] for n in honest}, "Negatives: what the layers must stay calm about"
     name = widgets.choose(st.segmented_control, label, "negatives", shown, own, required=True)
+    here = ffcore.data.present(base["data"]["name"], base["data_root"])  # a look at the page downloads nothing
+    if not here:
+        images = ffcore.data.DATASETS[base["data"]["name"]].title
+        st.caption(f"{images} is not in the data folder: it will be downloaded on Start, so no examples are shown here yet.")
     with st.grid(min(3, len(honest)), min_column_width=300, gap="small"):
         for key in honest:
             with st.container(border=True, height="stretch"):
                 mark = " :blue-badge[:material/check: chosen]" if key == name else ""
                 st.markdown(f"**{items[key]['title']}**{mark}  \n:small[{items[key]['about']}]")
-                settings = {k: about["default"] for k, about in items[key]["settings"].items()}
-                st.html(example(json.dumps({**base, "seed": 0, "negatives": {"name": key, **settings}})))
+                if here:
+                    settings = {k: about["default"] for k, about in items[key]["settings"].items()}
+                    st.html(example(json.dumps({**base, "seed": 0, "negatives": {"name": key, **settings}})))
                 st.caption(items[key]["source"])
     return name
 
@@ -142,16 +147,16 @@ def choose_settings(base: dict) -> dict:
 
 
 def prospects(config: dict) -> str:
-    """How long it may take, and what waits before it."""
+    """How long it may take, and what it may have to wait for: runs that share its kind of device."""
     seconds = ffcore.estimate(config)
     if seconds:
         time = f"About **{widgets.duration(max(10, seconds))}** of training, going by a like run on this machine"
     else:
         time = "No such run has been timed on this machine yet; the default takes **about a minute** on two cores"
-    states = [r.state for r in widgets.all_runs() if not r.bundled]
-    ahead = states.count("queued") + states.count("running")
-    queue = f"**{ahead} run{'s' * (ahead > 1)}** before it." if ahead else "The queue is empty: it starts at once."
-    return f"{time}. {queue}"
+    kind = config["device"].partition(":")[0]
+    beside = [r for r in widgets.all_runs() if not r.bundled and r.config.get("slots", {}).get("kind") == kind]
+    ahead = sum(widgets.is_live(r) for r in beside)
+    return f"{time}. " + (f"It may wait for **{ahead} run{'s' * (ahead > 1)}**." if ahead else "It starts at once.")
 
 
 with slot.skeleton():
@@ -201,7 +206,7 @@ to learn: a label drawn at random is soon easy, a label that the net itself find
 **The honest reference.** *Backpropagation* trains a net of the same widths on the same images with the same care, so
 the comparison is fair. *Untrained layers* tell what random features are worth.
 
-**Validation and test.** Accuracy on screen during training comes from images held out of the training set. The test set
-is looked at once, at the end.
+**Validation and test.** Accuracy on screen during training comes from images held out of the training set. Accuracy on the
+test images is measured once, at the end; 64 fixed test samples are shown throughout.
 """
 )

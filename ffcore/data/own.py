@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _MOST_CLASSES = 1000
+_MOST_BYTES = 4 * 2**30  # of an .npz, unpacked
 _SAVE = "save it with np.savez(FILE, x=images, y=labels)"
 
 
@@ -78,6 +79,9 @@ def _read_npz(path: Path):
     try:
         if not zipfile.is_zipfile(path):  # numpy would advise to unpickle it
             raise ValueError("it is no .npz archive")
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > _MOST_BYTES:
+                raise ValueError(f"it unpacks to more than {_MOST_BYTES // 2**30} GB")
         with np.load(path, allow_pickle=False) as file:
             if lacking := [key for key in ("x", "y") if key not in file.files]:
                 raise ValueError(f"no array '{lacking[0]}' in it")

@@ -125,7 +125,7 @@ class ForwardForward(Model):
     def extra(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
         """What a layer's loss holds besides the objective: peer normalisation, if it is on.
 
-        Peer normalisation (Hinton 2022, §4 and his code): λ · mean over units of (their mean activity - the layer's)²,
+        Peer normalisation (Hinton 2022, and his code): λ · mean over units of (their mean activity - the layer's)²,
         with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them.
         """
         if not self.settings.peer:
