@@ -357,7 +357,6 @@ def _settle_process(run: Run) -> None:
 
     if threads := run.config["facts"].get("threads"):
         torch.set_num_threads(threads)
-    torch.set_flush_denormal(True)  # gradients of pairs long since won are denormal numbers, which slow a step by a seventh
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
         # glibc hands every freed batch back to the system and faults it in again: up to half of a step's time

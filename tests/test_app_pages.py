@@ -268,7 +268,7 @@ def test_a_file_that_is_no_image_is_refused_in_one_line(store, content):
 
 def test_train_shows_the_command_that_it_would_run(own_runs):
     at = page("train")
-    assert at.code[0].value == "ffcore train --model ff --negatives hard_label --data mnist-5k --seed 0"
+    assert at.code[0].value == f"ffcore train --model ff --negatives hard_label --data {ffcore.data.ensure('auto')} --seed 0"
     at.number_input[0].set_value(7).run()
     assert at.code[0].value.endswith("--seed 7")
 
@@ -288,14 +288,16 @@ def test_a_look_at_train_downloads_nothing(own_runs, tmp_path, monkeypatch):
     monkeypatch.setattr(ffcore.data.public, "download", download)
     monkeypatch.setenv("FFCORE_DATA", str(tmp_path))
     at = page("train", data="cifar10")
-    assert "will be downloaded on Start" in words(at)
-    assert "class='side pos'" not in html(at)
+    assert "It will be downloaded on Start" in words(at)
     assert "--data cifar10" in at.code[0].value
+    at = page("train", preset="ref-ff")  # asks for MNIST, whose images the strategies would be shown on
+    assert "no examples can be shown yet" in words(at)
+    assert "class='side pos'" not in html(at)
 
 
 def test_train_says_how_many_runs_it_may_wait_for(store):
     assert "It may wait for **1 run**." in words(page("train"))
-    runs.delete(store["queued"])
+    store["queued"].write_status(state="stopped")
     assert "It starts at once." in words(page("train"))
 
 
@@ -319,7 +321,7 @@ def test_a_setting_out_of_bounds_is_told_in_the_librarys_one_line_and_starts_not
 def test_garbage_in_trains_address_is_told_and_replaced(own_runs):
     at = page("train", preset="nope", model="%00", negatives="<b>", data="/etc/passwd")
     assert len(at.warning) == 4
-    assert at.code[0].value == "ffcore train --model ff --negatives hard_label --data mnist-5k --seed 0"
+    assert at.code[0].value == f"ffcore train --model ff --negatives hard_label --data {ffcore.data.ensure('auto')} --seed 0"
 
 
 def test_another_preset_brings_its_own_model_and_negatives(own_runs):
@@ -430,13 +432,12 @@ def test_pause_and_stop_are_asked_of_the_process(store):
 
 @pytest.mark.parametrize("label", ["Pause", "Stop"])
 def test_what_a_full_disk_refuses_is_told(store, monkeypatch, label):
-    at = page("live", run=store["queued"].id)
-
     def full(run, want):
         raise ffcore.Failed(f"disk full while writing control.json in {run.dir}; free some space and resume")
 
     monkeypatch.setattr(ffcore.Run, "control", full)
-    assert any("disk full" in e.value for e in click(at, label).error)
+    at = click(page("live", run=store["queued"].id), label)
+    assert any("disk full" in e.value for e in at.error)
 
 
 @pytest.mark.parametrize("name", ["samples.npz", "evaluation.npz", "snapshots/epoch-0002.npz"])

@@ -33,7 +33,7 @@ def asked(epochs=EPOCHS, **settings):
 @pytest.fixture(autouse=True)
 def one_place(monkeypatch):
     """One slot on whatever machine, one thread in every process: the same arithmetic. Nobody outlives a test."""
-    monkeypatch.setattr(jobs, "cores", lambda: jobs.CORES_PER_RUN)
+    monkeypatch.setattr(jobs, "cores", lambda: 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     yield
@@ -240,6 +240,7 @@ def test_ctrl_c_within_a_step_leaves_no_half_step_behind(whole, monkeypatch):
 def test_a_second_ctrl_c_ends_at_once_and_the_saved_state_stays(whole, monkeypatch):
     monkeypatch.setattr(worker, "SAVE_SHARE", 0)
     calls, term = [], ForwardForward.term
+    before = signal.getsignal(signal.SIGINT)
 
     def interrupted(self, layer, z, h):
         calls.append(layer)
@@ -255,7 +256,7 @@ def test_a_second_ctrl_c_ends_at_once_and_the_saved_state_stays(whole, monkeypat
     assert run.state == "paused"
     assert saved_step(run) == 499 // 79 * 79
     assert_nothing_lost(ffcore.resume(run), whole)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_run_paused_after_its_last_step_still_ends_with_its_accuracies(whole):

@@ -63,7 +63,7 @@ def choose_negatives(base: dict) -> str:
     here = ffcore.data.present(base["data"]["name"], base["data_root"])  # a look at the page downloads nothing
     if not here:
         images = ffcore.data.DATASETS[base["data"]["name"]].title
-        st.caption(f"{images} is not in the data folder: it will be downloaded on Start, so no examples are shown here yet.")
+        st.caption(f"{images} is not in the data folder and will be downloaded on Start: no examples can be shown yet.")
     with st.grid(min(3, len(honest)), min_column_width=300, gap="small"):
         for key in honest:
             with st.container(border=True, height="stretch"):
@@ -95,6 +95,7 @@ def choose_data(auto: str) -> str | None:
         st.caption(
             (f"**auto** means {found}. " if name == "auto" else "") + f"{item['provenance']} "
             f"{sizes['train']:,} to train on, {sizes['validation']:,} to validate, {sizes['test']:,} to test."
+            + ("" if item["present"] else " It will be downloaded on Start.")
         )
     with right:
         file = st.file_uploader("Or your own .npz with x (images) and y (labels)", type="npz")
