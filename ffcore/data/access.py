@@ -28,9 +28,7 @@ class DataSettings(Settings):
     validation: int | None = Field(
         None, ge=0, description="images held out of the training part; null: the set's own number, 0: none"
     )
-    train: int | None = Field(
-        None, ge=1, description="use only the first N training images, classes in proportion; null: all"
-    )
+    train: int | None = Field(None, ge=1, description="use only the first N training images, classes in proportion; null: all")
     standardise: bool = Field(
         False, description="subtract the training mean and divide by the training standard deviation, per channel"
     )
