@@ -427,4 +427,4 @@ def test_a_run_uses_as_many_threads_as_its_place_has_cores(monkeypatch):
     monkeypatch.setattr(subprocess, "Popen", lambda command, **how: started.append(how["env"]))
     assert ffcore.submit(**asked(1)).config["slots"] == {"kind": "cpu", "count": 4}
     assert started[0]["OMP_NUM_THREADS"] == "2"
-    assert started[0]["GOMP_SPINCOUNT"] == "10000"  # idle threads that spin would stall whoever trains beside
+    assert started[0]["GOMP_SPINCOUNT"] == "2000"  # idle threads that spin would stall whoever trains beside
