@@ -57,7 +57,7 @@ def show(run: Run, content: bytes, key: str) -> None:
         st.html(charts.picture(image[0].numpy(), "what the net sees"))
         st.caption("What the net sees", text_alignment="center")
     with main:
-        if net.model.has_goodness:
+        if net.model.tries_labels:
             table = net.goodness(image)[0].numpy()
             rows = [f"Layer {layer}" for layer in range(1, table.shape[1] + 1)]
             st.html(charts.goodness_table(table, classes, None, rows, widgets.voters(run, len(rows))))

@@ -25,7 +25,7 @@ def negatives(name: str | None = None) -> list[dict[str, Any]]:
     """Every negative strategy, or the one called `name`."""
     from ffcore.negatives import STRATEGIES
 
-    return _items(STRATEGIES, name, lambda cls: _told(cls, cls, ("uses_labels", "embeds_label", "faithful")))
+    return _items(STRATEGIES, name, lambda cls: _told(cls, cls, ("uses_labels", "embeds_label", "needs_view", "faithful")))
 
 
 def _told(cls, settings, facts: tuple[str, ...]) -> dict[str, Any]:
@@ -73,22 +73,20 @@ def example(config: dict[str, Any], n: int = 4) -> dict[str, Any]:
     import torch
 
     from ffcore.models.base import generator
-    from ffcore.negatives import STRATEGIES
-    from ffcore.registry import build
-    from ffcore.training import build_model
+    from ffcore.training import build_model, build_strategy
 
     if not config["negatives"]:
         raise Refused(f"model '{config['model']['name']}' uses no negatives; there is nothing to show")
     loaded = data.load(data.DataSettings(**config["data"]), config["data_root"])
-    settings = dict(config["negatives"])
-    strategy = build(STRATEGIES[settings.pop("name")], settings, "negatives")
-    x, y = loaded.train.x[:n].float() / 255, loaded.train.y[:n]
+    x, y = loaded.train.x[:64].float() / 255, loaded.train.y[:64]
     with torch.no_grad():
         view = build_model({**config, "device": "cpu"}, loaded).view()
-        pair = strategy(x, y, view, generator(config["seed"], "negatives"))
-    label = {k: s.label.numpy() if s.label is not None else None for k, s in zip(("pos", "neg"), pair, strict=True)}
-    images = {k: s.image.numpy() for k, s in zip(("pos", "neg"), pair, strict=True)}
-    return {**images, "pos_label": label["pos"], "neg_label": label["neg"], "classes": loaded.classes}
+        pair = build_strategy(config)(x, y, view, generator(config["seed"], "negatives"))
+    told = {"classes": loaded.classes}
+    for side, sample in (("pos", pair.pos), ("neg", pair.neg)):
+        told[side] = sample.image[:n].numpy()
+        told[f"{side}_label"] = None if sample.label is None else sample.label[:n].numpy()
+    return told
 
 
 def doctor(root: str | None = None, data_root: str | None = None) -> list[dict[str, Any]]:

@@ -30,16 +30,22 @@ def scale(squared_length: Tensor, inputs: int, norm: str) -> Tensor:
     """Factor that normalises vectors of `inputs` entries with the given squared lengths (B, 1).
 
     rms: mean square 1 (a layer must not read its predecessor's goodness off the length of its input; Hinton 2022, §2).
-    unit: length 1, which starves deep layers. none: 1.
+    standard: the same, once the mean is 0. unit: length 1, which starves deep layers. none: 1.
     """
     if norm == "none":
         return torch.ones_like(squared_length)
     length = squared_length.sqrt()
-    return 1 / (length / inputs**0.5 + EPSILON) if norm == "rms" else 1 / (length + EPSILON)
+    return 1 / (length + EPSILON) if norm == "unit" else 1 / (length / inputs**0.5 + EPSILON)
+
+
+def centred(h: Tensor, norm: str) -> Tensor:
+    """(B, n) → (B, n), with mean 0 under the norm `standard`, else as it is."""
+    return h - h.mean(1, keepdim=True) if norm == "standard" else h
 
 
 def normalise(h: Tensor, norm: str) -> Tensor:
-    """(B, n) → (B, n) with mean square 1 (rms), length 1 (unit), or as it is (none)."""
+    """(B, n) → (B, n) with mean square 1 (rms), and mean 0 as well (standard), length 1 (unit), or as it is (none)."""
+    h = centred(h, norm)
     return h * scale(torch.linalg.vector_norm(h, dim=1, keepdim=True).square(), h.shape[1], norm)
 
 

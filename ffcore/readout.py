@@ -51,7 +51,7 @@ def evaluate(model: Model, images: Tensor, y: Tensor, precision: str = "float32"
     for x in images.split(batch):
         x = x.float().div_(255)
         with autocast(precision, x.device):
-            g = model.label_goodness(x) if model.has_goodness else None
+            g = model.label_goodness(x) if model.tries_labels else None
             for name, value in model.scores(x, g).items():
                 scores.setdefault(name, []).append(value.float())
         if g is not None:

@@ -10,6 +10,7 @@ from ffcore import labels
 from ffcore.goodness import separation
 from ffcore.labels import Sample
 from ffcore.models.base import Model, Term
+from ffcore.negatives.base import Strategy
 from ffcore.readout import Evaluation, autocast
 
 PROBE = 1_000  # images on which unit statistics are taken
@@ -59,33 +60,44 @@ def histogram(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor
 
 @torch.no_grad()
 def snapshot(
-    model: Model, x: Tensor, y: Tensor, goodness: Tensor | None, shown: Tensor, precision: str
+    model: Model, strategy: Strategy | None, x: Tensor, y: Tensor, goodness: Tensor | None, shown: Tensor, precision: str
 ) -> tuple[dict[str, Any], list[float]]:
     """Small arrays that describe the net now, and each layer's share of dead units.
 
-    x, y: the images that `goodness` (N, C, L) was measured on; a negative is the image under one fixed wrong label.
-    Dead: never above 0 on the first 1,000 of them, under the true label or the wrong one. shown: the samples (64, C, H, W).
+    x, y: the images that `goodness` (N, C, L) was measured on; a negative is the image under one fixed wrong label. A net
+    without labels is asked about what its strategy makes of the first 1,000 of them, by one fixed draw.
+    Dead: never above 0 on the first 1,000, under the true label or the wrong one. shown: the samples (64, C, H, W).
     """
     out: dict[str, Tensor] = {}
+    few, sides = x[:PROBE].float().div(255), None
     y = y.cpu()
-    wrong = labels.wrong(y, model.classes, torch.Generator().manual_seed(0))
+    if model.labelled:
+        wrong = labels.wrong(y, model.classes, torch.Generator().manual_seed(0))
+        seen = [Sample(few, label[:PROBE].to(few.device)) for label in (y, wrong)]
+    else:
+        seen = [Sample(few)]
     if goodness is not None:
         rows = torch.arange(len(y))
-        pos, neg = goodness[rows, y], goodness[rows, wrong]  # (N, L)
+        sides = goodness[rows, y], goodness[rows, wrong]
+    elif strategy:
+        with autocast(precision, few.device):
+            pair = strategy(few, y[:PROBE].to(few.device), model.view(), torch.Generator(few.device).manual_seed(0))
+            sides = (side.float().cpu() for side in model.pair_goodness(pair))
+    if sides:
+        pos, neg = sides  # (N, L)
         both, pair = torch.cat([pos, neg]), pos - neg
         low, high = both.amin(0).clamp(max=0), both.amax(0)
         (out["pos"], out["edges"]), (out["neg"], _) = (histogram(g, low, high) for g in (pos, neg))
         out["pair"], out["pair_edges"] = histogram(pair, pair.amin(0).clamp(max=0), pair.amax(0).clamp(min=0))
-    few = x[:PROBE].float().div(255)
     with autocast(precision, few.device):
-        if goodness is not None:
+        if model.tries_labels:
             out["goodness"] = model.label_goodness(shown).half()
         else:
             out["scores"] = model.scores(shown)[model.readouts[0]].half()
-        seen = [model.features(Sample(few, label[:PROBE].to(few.device))) for label in (y, wrong)]
+        features = [model.features(sample) for sample in seen]
     dead = []
-    for i, ((weight, bias), true, false) in enumerate(zip(model.incoming(), *seen, strict=True), 1):
-        activity = torch.cat([true, false]).float()
+    for i, ((weight, bias), *activities) in enumerate(zip(model.incoming(), *features, strict=True), 1):
+        activity = torch.cat(activities).float()
         on = (activity > 0).float().mean(0)
         dead.append((on == 0).float().mean().item())
         out |= {

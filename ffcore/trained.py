@@ -72,9 +72,13 @@ class Trained(runs.Run):
 
     @torch.no_grad()
     def goodness(self, x: Any, label: Any = None) -> Tensor:
-        """Goodness per layer, (B, L) under `label` (B,), or (B, C, L) under every label."""
+        """Goodness per layer, (B, L) under `label` (B,), or (B, C, L) under every label; a net without labels: (B, L)."""
         if not self.model.has_goodness:
             raise Refused(f"model '{self.model.name}' has no goodness; ask for scores or features")
+        if not self.model.labelled:
+            if label is not None:
+                raise Refused(f"run {self.id} was trained without labels; ask for the goodness of the images alone")
+            return self.model.sample_goodness(Sample(self.images(x)))
         g = self.model.label_goodness(self.images(x))
         return g if label is None else g[torch.arange(len(g)), self.labels(label, len(g))]
 

@@ -16,6 +16,7 @@ from ffcore.errors import Failed
 from ffcore.models import MODELS
 from ffcore.models.base import Model, generator
 from ffcore.negatives import STRATEGIES
+from ffcore.negatives.base import Strategy
 from ffcore.registry import build
 
 TICK = 0.2  # seconds between live events, at least
@@ -29,7 +30,18 @@ def build_model(config: dict[str, Any], data: Data | None = None, facts: dict[st
     cls = MODELS[settings.pop("name")]
     standardise = {k: tuple(seen[k]) for k in ("mean", "std")} if config["data"]["standardise"] else {}
     settings = build(cls.Settings, settings, "model")
-    return cls(settings, seen["shape"], len(seen["classes"]), config["seed"], **standardise).to(config["device"])
+    net = cls(settings, seen["shape"], len(seen["classes"]), config["seed"], **standardise)
+    if config["negatives"] and not STRATEGIES[config["negatives"]["name"]].embeds_label:
+        net.unlabelled()
+    return net.to(config["device"])
+
+
+def build_strategy(config: dict[str, Any]) -> Strategy | None:
+    """The negative strategy of a configuration, or None where the model uses none."""
+    if not config["negatives"]:
+        return None
+    settings = dict(config["negatives"])
+    return build(STRATEGIES[settings.pop("name")], settings, "negatives")
 
 
 def finite(model: Model) -> bool:
@@ -54,10 +66,7 @@ class Trainer:
         self.config, self.data, self.device = config, data, torch.device(config["device"])
         self.train = TrainSettings(**config["train"])
         self.model = build_model(config, data)
-        self.strategy = None
-        if config["negatives"]:
-            settings = dict(config["negatives"])
-            self.strategy = build(STRATEGIES[settings.pop("name")], settings, "negatives")
+        self.strategy = build_strategy(config)
         self.rng = {purpose: generator(config["seed"], purpose, self.device) for purpose in ("negatives", "pixels")}
         self.groups = self.model.groups()
         self.in_turn = self.model.layer_groups()
@@ -199,7 +208,9 @@ class Trainer:
         arrays, self.dead = {}, []
         if self.train.telemetry:
             shown = self.data.test.x[:SAMPLES].float().div(255)
-            arrays, self.dead = telemetry.snapshot(self.model, *self.probe(), checked.goodness, shown, self.train.precision)
+            arrays, self.dead = telemetry.snapshot(
+                self.model, self.strategy, *self.probe(), checked.goodness, shown, self.train.precision
+            )
         own = checked.layers if held_out else []
         layers = [
             {"layer": i, "validation_accuracy": right, "dead": share}

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ffcore import labels
 from ffcore.labels import Sample
 from ffcore.registry import Settings
 
@@ -46,6 +47,7 @@ class Model(nn.Module):
     """A net with local losses.
 
     Facts: `is_local` no loss reaches beyond its own group · `uses_negatives` · `has_goodness` · `can_generate` ·
+    `labelled` it is shown labels, so goodness can be asked for under each ·
     `readouts` names of what `scores` returns, the default first · `recommended` dotted settings that suit it ·
     `compiles` the method that torch.compile takes.
     """
@@ -57,7 +59,8 @@ class Model(nn.Module):
     uses_negatives: ClassVar[bool] = True
     has_goodness: ClassVar[bool] = True
     can_generate: ClassVar[bool] = False
-    readouts: ClassVar[tuple[str, ...]] = ("goodness", "softmax")
+    readouts: tuple[str, ...] = ("goodness", "softmax")
+    labelled: bool = True  # False for a net that is shown images alone, since its negatives need no labels
     recommended: ClassVar[Mapping[str, Any]] = {}
     compiles: ClassVar[str]
     Settings: ClassVar[type[Settings]]
@@ -69,6 +72,19 @@ class Model(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.standardises = tuple(mean) != (0.0,) or tuple(std) != (1.0,)
+
+    def unlabelled(self) -> None:
+        """Make this a net that is shown no labels: trying them on says nothing, so only the softmax head reads it."""
+        self.labelled, self.readouts = False, ("softmax",)
+
+    @property
+    def tries_labels(self) -> bool:
+        """Can goodness be asked for under each label?"""
+        return self.has_goodness and self.labelled
+
+    def shown(self, image: Tensor) -> Sample:
+        """An image as the net sees it when its class is not known: under the neutral label, or under none."""
+        return Sample(image, labels.neutral(len(image), self.classes, image.device) if self.labelled else None)
 
     def uniform(self, purpose: str, *size: int, fan_in: int) -> nn.Parameter:
         """Initial weights U(±1/√fan_in), PyTorch's default for a linear layer."""
@@ -99,6 +115,10 @@ class Model(nn.Module):
 
     def label_goodness(self, image: Tensor) -> Tensor:
         """Goodness under every label, (B, C, H, W) → (B, classes, L)."""
+        raise NotImplementedError
+
+    def pair_goodness(self, pair) -> tuple[Tensor, Tensor]:
+        """Goodness of a strategy's positives and negatives as training sees them, (B, L) each, without gradient."""
         raise NotImplementedError
 
     def scores(self, image: Tensor, goodness: Tensor | None = None) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """Forward-Forward (Hinton 2022, arXiv 2212.13345): every layer learns high goodness for real data, low for negatives."""
 
 import itertools
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 import torch
@@ -43,8 +44,16 @@ class View:
     def label_goodness(self, image: Tensor, layers: int = 0) -> Tensor:
         return self.model.label_goodness(image, layers, self)
 
+    def goodness(self, sample: Sample) -> Tensor:
+        """Goodness of samples as they are, (B, L), with a gradient; nothing is kept."""
+        return self.model.sample_goodness(sample)
+
+    @torch.no_grad()
+    def features(self, sample: Sample) -> list[Tensor]:
+        return self.model.activities(sample, self)
+
     def votes(self, image: Tensor) -> Tensor:
-        """What the softmax head reads, the voting layers' activities on the neutral label, (B, Σn), without gradient."""
+        """What the softmax head reads, the voting layers' activities when no class is known, (B, Σn), without gradient."""
         return self._once(self.model.neutral_votes, image, grad=False)
 
     @torch.no_grad()
@@ -55,8 +64,8 @@ class View:
 class NetSettings(LayerSettings):
     """The net's shape and how inputs and labels enter and leave it: what its untrained twin shares."""
 
-    norm: Literal["rms", "unit", "none"] = Field(
-        "rms", description="how every layer normalises its input: mean square 1, length 1, or not"
+    norm: Literal["rms", "standard", "unit", "none"] = Field(
+        "rms", description="how every layer normalises its input: mean square 1; mean 0 and mean square 1; length 1; or not"
     )
     label: Literal["appended", "overlay"] = Field(
         "appended", description="label inputs beside the image, or in place of its first C pixels"
@@ -151,7 +160,7 @@ class ForwardForward(Model):
 
     def product(self, image: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:
         """Layer 1's image product (B, n₁) and the image's squared length (B, 1)."""
-        x = labels.room(self.pixels(image), self.classes, self.settings.label)
+        x = formulas.centred(labels.room(self.pixels(image), self.classes, self.settings.label), self.settings.norm)
         return F.linear(x, self.weights[0]).float(), torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
 
     def first_drive(self, product: Tensor, squared: Tensor, label: Tensor | None) -> Tensor:
@@ -192,20 +201,35 @@ class ForwardForward(Model):
         head = len(self.weights)
         votes = view.votes(x) if head in active else None
         last = max((g for g in active if g < len(self.weights)), default=-1)
-        h = None
-        for layer in range(last + 1):
-            with torch.set_grad_enabled(layer in active):
-                # detach: no error crosses a layer
-                z = self.pair_drive(pair, view) if layer == 0 else self.drive(layer, h.detach())
-                h = self.activity(layer, z)
-                if layer in active:
-                    yield self.term(layer, z, h)
+        for layer, z, h in self.climb(pair, view, last + 1, active):
+            if layer in active:
+                yield self.term(layer, z, h)
         if head in active:
             yield Term(head, F.cross_entropy(self.head(votes).float(), y))
+
+    def climb(self, pair, view: View, depth: int, active=frozenset()) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(layer, drive, activity) of the stacked pair, (2B, n), for the first `depth` layers, each when asked for.
+
+        Gradients are kept in the `active` layers.
+        """
+        h = None
+        for layer in range(depth):
+            with torch.set_grad_enabled(layer in active):
+                # detach: no error crosses a layer
+                z = self.pair_drive(pair, view) if layer == 0 else self.drive(layer, self.pair_input(pair, layer, h.detach()))
+                h = self.activity(layer, z)
+            yield layer, z, h
 
     def pair_drive(self, pair, view: View) -> Tensor:
         """Layer 1's drive for positives, then negatives, stacked: (2B, n₁). A shared image is multiplied once."""
         return torch.cat([self.sample_drive(sample, view) for sample in pair])
+
+    def pair_input(self, pair, layer: int, h: Tensor) -> Tensor:
+        """Input of a layer above the first from the stacked activity below, (2B, m); a strategy may make its negatives here."""
+        if pair.corrupt is None:
+            return h
+        pos, _ = h.chunk(2)
+        return torch.cat([pos, pair.corrupt(layer + 1, pos)])
 
     def sample_drive(self, sample: Sample, view: View) -> Tensor:
         """Layer 1's drive of one sample, (B, n₁), by way of what the view already knows of its image."""
@@ -229,9 +253,18 @@ class ForwardForward(Model):
     # Read-outs.
 
     def neutral_votes(self, image: Tensor, view: View | None = None) -> Tensor:
-        """What the softmax head reads: the voting layers' activities on the neutral label, each of mean square 1, (B, Σn)."""
-        activities = self.activities(Sample(image, labels.neutral(len(image), self.classes, image.device)), view)
+        """What the softmax head reads: the voting layers' activities when no class is known, each of mean square 1, (B, Σn)."""
+        activities = self.activities(self.shown(image), view)
         return torch.cat([formulas.normalise(activities[v], "rms") for v in self.votes], 1)
+
+    def sample_goodness(self, sample: Sample) -> Tensor:
+        """Goodness per layer of samples as they are, → (B, L)."""
+        return torch.stack([self.goodness(layer, h) for layer, h in enumerate(self.activities(sample))], 1)
+
+    @torch.no_grad()
+    def pair_goodness(self, pair):
+        told = [self.goodness(layer, h) for layer, _, h in self.climb(pair, self.view(), len(self.weights))]
+        return torch.stack(told, 1).chunk(2)
 
     def label_goodness(self, image, layers=0, view=None):
         depth = layers or len(self.weights)
@@ -247,8 +280,11 @@ class ForwardForward(Model):
         return torch.stack([torch.stack(g, 1) for g in out], 1)
 
     def scores(self, image, goodness=None):
+        told = {"softmax": self.head(self.neutral_votes(image)).float()}
+        if not self.labelled:
+            return told
         goodness = self.label_goodness(image) if goodness is None else goodness
-        return {"goodness": goodness[:, :, self.votes].sum(2), "softmax": self.head(self.neutral_votes(image)).float()}
+        return {"goodness": goodness[:, :, self.votes].sum(2), **told}
 
     def features(self, sample):
         return self.activities(sample)

@@ -16,6 +16,7 @@ class HardLabel(Strategy):
 
     title = "Hard label"
     source = "Hinton 2022, arXiv 2212.13345, §3.3 and the code published with it"
+    needs_view = True
 
     by: Literal["goodness", "softmax"] = Field(
         "goodness", description="belief: goodness under each label, or the one-pass softmax head as in Hinton's code"
@@ -25,7 +26,7 @@ class HardLabel(Strategy):
     )
     layers: int = Field(1, ge=0, le=64, description="by goodness: how many layers are asked, from the first on; 0 = all")
 
-    def __call__(self, x, y, view, rng):
+    def pair(self, x, y, view, rng):
         belief = view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).log()
         belief = belief.float().scatter(1, y[:, None], -torch.inf) / self.temperature
         gumbel = -torch.empty_like(belief).exponential_(generator=rng).log()  # argmax(log p + Gumbel noise) samples p

@@ -13,9 +13,8 @@ class ShuffledLabel(Strategy):
 
     title = "Shuffled labels (flawed on purpose)"
     source = "mpezeshki/pytorch_forward_forward (2022) and the reference study ff-negative-samples (2026)"
-    embeds_label = False  # it does carry a label, but not always a wrong one
     faithful = False
 
-    def __call__(self, x, y, view, rng):
+    def pair(self, x, y, view, rng):
         once = torch.Generator(rng.device).manual_seed(rng.initial_seed())  # the same draw at every step
         return Pair(Sample(x, y), Sample(x, y[torch.randperm(len(y), generator=once, device=y.device)]))
