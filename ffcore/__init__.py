@@ -16,7 +16,8 @@ _WHERE = {
     "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
     "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
     "command": "rundir", "app": "serve",
-    "example": "catalogue", "doctor": "catalogue", "study": "studies", "Refused": "errors", "Failed": "errors",
+    "example": "catalogue", "doctor": "catalogue", "study": "studies", "study_negatives": "studies",
+    "stored_studies": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip
 
 _MODULES = ("catalogue", "data", "runs")  # public as modules, too

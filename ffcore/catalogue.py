@@ -89,6 +89,47 @@ def example(config: dict[str, Any], n: int = 4) -> dict[str, Any]:
     return told
 
 
+def through(run: runs.Run | str, strategies: list[dict[str, Any]], x, y, seed: int = 0) -> list[dict[str, Any]]:
+    """What strategies ({name, **settings}) make of the first of some images, and what the net of a run makes of that.
+
+    x (n, C, H, W) in [0, 1] or uint8, y (n,): the images that may become partners, 64 of them as a rule. Per strategy:
+    name; pos, neg (C, H, W); pos_label, neg_label (class index or None); difference, g⁺ - g⁻ of that image in every layer;
+    won, the share of all n pairs that each layer gets right; reading (`reading`). Raises Refused for a wrong setting, or
+    a net without goodness.
+    """
+    import torch
+
+    from ffcore.negatives import STRATEGIES
+    from ffcore.registry import build
+    from ffcore.trained import Trained, load
+    from ffcore.training import contrast
+
+    net = run if isinstance(run, Trained) else load(run) if isinstance(run, str) else Trained(run.dir)
+    if not net.model.has_goodness:
+        raise Refused(f"model '{net.model.name}' has no goodness; choose a run of one that has")
+    x, y, told = net.images(x), net.labels(y, len(x)), []
+    for wanted in strategies:
+        settings = {key: value for key, value in wanted.items() if key != "name"}
+        strategy = build(STRATEGIES[wanted["name"]], settings, "negatives")
+        pair, difference, won = contrast(net.model, strategy, x, y, torch.Generator().manual_seed(seed))
+        one = {"name": wanted["name"], "difference": difference[0].tolist(), "won": won.mean(0).tolist()}
+        for side, sample in (("pos", pair.pos), ("neg", pair.neg)):
+            one[side] = sample.image[0].numpy()
+            one[f"{side}_label"] = None if sample.label is None else int(sample.label[0])
+        told.append({**one, "reading": reading(one["won"])})
+    return told
+
+
+def reading(won: list[float]) -> str:
+    """How hard negatives are for a net that gets these shares of the pairs right, layer by layer.
+
+    "too easy": 99% right on average, there is little left to learn. "too hard": 60% or less, hardly better than a coin.
+    Else "useful". A rule of thumb, not a law: the study's scatter shows what hardness went with what accuracy.
+    """
+    mean = sum(won) / len(won)
+    return "too easy" if mean >= 0.99 else "too hard" if mean <= 0.6 else "useful"
+
+
 def doctor(root: str | None = None, data_root: str | None = None) -> list[dict[str, Any]]:
     """Checks of this machine, [{name, ok, detail}]: versions, devices, data, write access."""
     import importlib.metadata as metadata
@@ -115,6 +156,19 @@ def doctor(root: str | None = None, data_root: str | None = None) -> list[dict[s
             "detail": f"{device} ({name}), {cores()} cores, trains in {pick_precision('auto', device)}",
         }
     )
+    from ffcore.models import MODELS
+    from ffcore.negatives import STRATEGIES
+    from ffcore.registry import plugin_root
+
+    checks.append(
+        {"name": "plug-ins", "ok": True, "detail": f"{plugin_root()}: negatives/NAME.py, models/NAME.py (code that is run)"}
+    )
+    for registry in (STRATEGIES, MODELS):
+        mine = [name for name in registry if registry.fingerprint(name)]
+        checks += [
+            {"name": f"plug-in {name}", "ok": True, "detail": f"{registry.kind}: {registry[name].title}"} for name in mine
+        ]
+        checks += [{"name": f"plug-in {name}", "ok": False, "detail": why} for name, why in registry.problems.items()]
     place = data.data_root(data_root)
     for item in datasets(data_root=data_root):
         where = "here" if item["present"] else f"not in {place}; downloaded when asked for by name"

@@ -10,6 +10,7 @@ import click
 
 import ffcore
 from ffcore.errors import Failed, Refused
+from ffcore.registry import suggest
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -229,12 +230,22 @@ def evaluate(run, data, readout, data_root, root, as_json):
 
 
 @cli.command()
-@click.option("--vary", multiple=True, required=True, metavar="KEY=a,b,c", help="values to compare; repeat for a grid")
+@click.argument("name", required=False, metavar="[negatives]")
+@click.option("--vary", multiple=True, metavar="KEY=a,b,c", help="values to compare; repeat for a grid")
 @click.option("--seeds", type=int, default=3, show_default=True, help="random seeds per combination")
 @recipe
 @json_option
-def study(vary, seeds, as_json, **options):
-    """Train a grid of settings over several random seeds and compare on the validation split."""
+def study(name, vary, seeds, as_json, **options):
+    """Train a grid of settings, or every negative strategy, over several random seeds; compare on the validation split."""
+    if name not in (None, "negatives"):
+        raise Refused(f"no study named '{name}'; {suggest(name, ['negatives'])}; or give --vary KEY=a,b,c")
+    if name and vary:
+        raise Refused("study negatives varies the strategy; leave out --vary or the name")
+    if name:
+        with Display(as_json) as display:
+            told = ffcore.study_negatives(seeds, display, **asked(**options))
+        say(told, as_json, f"{_negatives_table(told['rows'])}\n{told['file']}")
+        return
     with Display(as_json) as display:
         rows = ffcore.study(ffcore.parse_grid(vary), seeds, display, **asked(**options))
     lines = []
@@ -245,6 +256,28 @@ def study(vary, seeds, as_json, **options):
             f"{cell:<40} {row['mean']:.2%}{sd} (n={row['n']})  {row['paired_difference']:+.2%}  {row['seconds']:.1f} s"
         )
     say({"rows": rows}, as_json, "\n".join(lines))
+
+
+def _negatives_table(rows: list[dict[str, Any]]) -> str:
+    """A line per strategy: each read-out in a column of its own, differences to wrong_label with the same random seeds."""
+
+    def cell(values: dict[str, Any] | None) -> str:
+        if values is None:
+            return f"{'–':^22}"
+        sd = "" if values["sd"] is None else f"±{100 * values['sd']:.2f}"
+        return f"{100 * values['mean']:6.2f}{sd:<6} {100 * values['paired_difference']:+6.2f}  "
+
+    names = ("goodness", "softmax", "probe")
+    head = f"{'negatives':<20} " + "".join(f"{name + ' % ± s.d., Δ':<22}" for name in names) + "  seconds   dead  pairs lost"
+    lines = [head]
+    for row in sorted(rows, key=lambda row: -row["mean"]):
+        lost = "" if row["hardness"] is None else " ".join(f"{share:.1%}" for share in row["hardness"])
+        flawed = "  (flawed)" if row.get("faithful") is False else ""
+        lines.append(
+            f"{row['row']:<20} {''.join(cell(row['readouts'].get(name)) for name in names)} {row['seconds']:8.1f} "
+            f"{_percent(row['dead']):>7}  {lost}{flawed}"
+        )
+    return "\n".join([*lines, f"n = {rows[0]['n']} random seeds; Δ: paired difference to wrong_label; validation split"])
 
 
 def _lists(name: str, about: str):

@@ -134,6 +134,8 @@ def configure(
         data_settings = data_settings.model_copy(update={"name": ensure(data_settings.name, data_root)})
     train = build(TrainSettings, parts["train"], "train")
     own = Path(data_settings.name)
+    chosen_names = ((MODELS, name), (STRATEGIES, strategy if negatives_out else "wrong_label"))
+    plugins = {n: digest for registry, n in chosen_names if (digest := registry.fingerprint(n))}
     repeats = {
         "version": __version__,
         "content": [own.stat().st_mtime_ns, own.stat().st_size] if data_settings.name not in DATASETS else None,
@@ -145,6 +147,7 @@ def configure(
         "negatives": negatives_out,
         "data": data_settings.model_dump(mode="json"),
         "train": train.model_dump(mode="json"),
+        **({"plugins": plugins} if plugins else {}),
     }
     digest = hashlib.blake2b(json.dumps(repeats, sort_keys=True).encode(), digest_size=8).hexdigest()
     return {

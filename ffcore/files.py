@@ -17,7 +17,7 @@ from ffcore.errors import Failed, Refused
 
 SNAPSHOT = re.compile(r"epoch-(\d{4,6})\.npz", re.ASCII)
 PARTS = re.compile(  # what travels in a zip: no code, no pickle, no resume state, nothing that belongs to one machine
-    r"(config|status)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors|snapshots/" + SNAPSHOT.pattern,
+    r"(config|status|study)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors|snapshots/" + SNAPSHOT.pattern,
     re.ASCII,
 )
 MAX_JSON = 4 * 2**20  # bytes of one JSON file

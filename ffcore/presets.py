@@ -62,6 +62,47 @@ PRESETS.register("hinton")(
         },
     )
 )
+PRESETS.register("scff")(
+    Preset(
+        title="Self-contrastive (SCFF)",
+        why="Learning without labels as in the paper: an image with a noisy view of itself against an image with another, "
+        "and every layer's input standardised. Read it by the softmax head, or by `ffcore study negatives`' probe.",
+        source="Chen, Liu, Laydevant & Grollier 2025, doi 10.1038/s41467-025-61037-0",
+        settings={"model.norm": "standard", "negatives.name": "self_contrastive"},
+    )
+)
+PRESETS.register("ref-shuffled")(
+    Preset(
+        title="Reference study: shuffled labels",
+        why="The default recipe with one change: negatives carry the batch's labels, shuffled. One in C of them is right, so "
+        "the net is told to like and to dislike the same input. Less harm than in `ref-ff`, where one shuffle is kept for all.",
+        source="The reference study ff-negative-samples (2026), after mpezeshki/pytorch_forward_forward",
+        good=False,
+        settings={"negatives.name": "shuffled_label"},
+    )
+)
+PRESETS.register("ref-tiled")(
+    Preset(
+        title="Reference study: 64 tiled hard negatives",
+        why="The default recipe with the study's hard mining: of 128 mix-ups the 64 best-liked are kept and repeated for the "
+        "whole batch. Best-liked mix-ups are those with nearly one image in them, so positives are called negative. The study "
+        "read such nets by trying on labels they had never seen: a constant answer, 8.75% or 9.80%, its share of class 0.",
+        source="The reference study ff-negative-samples (2026)",
+        good=False,
+        settings={"negatives.name": "tiled_mixing"},
+    )
+)
+PRESETS.register("ref-leak")(
+    Preset(
+        title="Reference study: a label in the positives only",
+        why="The default recipe with the study's label-free protocol: positives show their label, mix-ups show none. A lit "
+        "label input is all there is to tell, any label will do, and trying on labels ends near chance. The study read "
+        "77%, 21% and 14% off the features of such nets and ranked strategies by them.",
+        source="The reference study ff-negative-samples (2026)",
+        good=False,
+        settings={"negatives.name": "label_leak"},
+    )
+)
 PRESETS.register("ref-ff")(
     Preset(
         title="The reference study's recipe (slow and flawed on purpose)",

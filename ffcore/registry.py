@@ -1,12 +1,21 @@
-"""Names → classes, with typed settings. A new file in a registry's package is found by its name, with no other edit."""
+"""Names → classes, with typed settings. A new file in a registry's package is found by its name, with no other edit.
+
+So is one in the plug-in folder, and an entry point of an installed package: code of the user's own, which is executed.
+"""
 
 import difflib
+import hashlib
 import importlib
+import importlib.metadata
+import importlib.util
 import json
+import os
 import pkgutil
+import sys
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -19,16 +28,27 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def plugin_root() -> Path:
+    """The plug-in folder: FFCORE_PLUGINS, else `plugins` in the user's configuration folder of ffcore."""
+    import platformdirs
+
+    chosen = os.environ.get("FFCORE_PLUGINS")
+    return Path(chosen).absolute() if chosen else platformdirs.user_config_path("ffcore") / "plugins"
+
+
 class Registry:
     """Maps names to things that share an interface; `kind` is the word used in error messages.
 
-    With `package`, every public module of that package is an entry whose name is the module's name; it is imported
-    when first asked for. Other entries come from `register`.
+    With `package` (`ffcore.negatives`), every public module of that package is an entry whose name is the module's name;
+    it is imported when first asked for. So is every file `negatives/NAME.py` of the plug-in folder, and every entry point
+    NAME of the group `ffcore.negatives`. Other entries come from `register`. `problems` says why a plug-in is left out.
     """
 
     def __init__(self, kind: str, package: str | None = None):
         self.kind, self.package = kind, package
         self._entries: dict[str, typing.Any] = {}
+        self._sources: dict[str, tuple] = {}  # of plug-ins: where it is from, its time stamp
+        self.problems: dict[str, str] = {}
 
     def register(self, name: str):
         """Decorator: file a class (or any object) under `name`."""
@@ -47,7 +67,59 @@ class Registry:
         return [m.name for m in pkgutil.iter_modules(path) if not m.name.startswith("_") and m.name != "base"]
 
     def names(self) -> list[str]:
+        self._load_plugins()
         return sorted({*self._entries, *self._modules()})
+
+    def _load_plugins(self) -> None:
+        """Import what is new or changed among the plug-ins, and forget what is gone; a broken one is told in `problems`."""
+        if self.package is None:
+            return
+        folder = plugin_root() / self.package.rpartition(".")[2]
+        files = sorted(folder.glob("*.py")) if folder.is_dir() else []
+        found = {f.stem: (f, f.stat().st_mtime_ns) for f in files if not f.name.startswith("_")}
+        for point in importlib.metadata.entry_points(group=self.package):
+            found.setdefault(point.name, (point, None))
+        for name in self._sources.keys() - found.keys():
+            self._forget(name)
+        for name, source in found.items():
+            if self._sources.get(name) != source:
+                self._forget(name)
+                self._load_plugin(name, source)
+
+    def _forget(self, name: str) -> None:
+        if self._sources.pop(name, None) and self.problems.pop(name, None) is None:
+            del self._entries[name]
+
+    def _load_plugin(self, name: str, source: tuple) -> None:
+        self._sources[name] = source
+        before = dict(self._entries)
+        try:
+            if name in self._modules():
+                raise ValueError(f"ffcore has a {self.kind} of that name")
+            if isinstance(source[0], Path):
+                module = f"ffcore_plugins.{self.package.rpartition('.')[2]}.{name}"
+                spec = importlib.util.spec_from_file_location(module, source[0])
+                sys.modules[module] = loaded = importlib.util.module_from_spec(spec)
+                exec(compile(source[0].read_bytes(), source[0], "exec"), loaded.__dict__)  # a stale .pyc would be the old one
+            elif (cls := source[0].load()) is not self._entries.get(name):
+                self.register(name)(cls)
+            if new := [key for key in self._entries if self._entries[key] is not before.get(key) and key != name]:
+                raise ValueError(f"it registers '{new[0]}' and not '{name}', its file's name")
+            if name not in self._entries:
+                raise ValueError(f"it registers nothing named '{name}'")
+        except Exception as error:
+            self._entries = before
+            where = source[0] if isinstance(source[0], Path) else f"{source[0].value} (entry point {name})"
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            self.problems[name] = f"plug-in {where} is left out: {said}; mend it or remove it"
+
+    def fingerprint(self, name: str) -> str | None:
+        """A digest of the code of a plug-in, or None for what comes with ffcore: the same name may mean another thing later."""
+        self._load_plugins()
+        if name not in self._sources:
+            return None
+        file = Path(sys.modules[self._entries[name].__module__].__file__)
+        return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
@@ -57,6 +129,9 @@ class Registry:
 
     def __getitem__(self, name: str):
         """The entry called `name`; raises Refused, which lists what is known."""
+        self._load_plugins()
+        if name in self.problems:
+            raise Refused(self.problems[name])
         if name not in self._entries:
             if name not in self._modules():
                 raise Refused(f"no {self.kind} named '{name}'; {suggest(name, self.names())}")

@@ -1,14 +1,19 @@
 """Studies: the same run over a grid of settings and random seeds, compared on the validation split."""
 
+import hashlib
 import itertools
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ffcore import data, jobs, runs
+from ffcore import __version__, data, files, jobs, probes, runs, telemetry
 from ffcore.config import configure
 from ffcore.errors import Failed, Refused
-from ffcore.trained import summary
+from ffcore.trained import Trained, summary
+from ffcore.training import build_strategy, contrast
+
+STUDIES = ".studies"  # in the runs folder: tables, one file each
+EPOCHS, MANY = 3, 20_000  # a study of negatives takes 3 epochs on sets of so many images, else what training takes
 
 
 def study(
@@ -28,8 +33,6 @@ def study(
     """
     if not vary or not all(vary.values()):
         raise Refused("a study varies something; name it with --vary KEY=a,b,c")
-    if seeds < 1:
-        raise Refused(f"seeds={seeds}: a study needs at least one; take --seeds 3")
     flags = {"model.name": "model", "negatives.name": "negatives", "data.name": "data", "train.epochs": "epochs"}
     for key in vary:
         if asked.get(flags.get(key, key)) is not None or key in asked.get("set", {}):
@@ -48,33 +51,171 @@ def study(
     for cell, repeats in cells:
         results = [summary(_cell(wanted, progress, root)) for wanted in repeats]
         scores = [r["validation_accuracy"] for r in results]
-        rows.append(
-            {
-                **cell,
-                "scores": scores,
-                "seconds": statistics.mean(r["train_seconds"] for r in results),
-                "runs": [r["run"] for r in results],
-            }
-        )
+        rows.append({**cell, "scores": scores, **_shared(results)})
     for row in rows:
-        differences = [a - b for a, b in zip(row["scores"], rows[0]["scores"], strict=True)]
-        row["n"], row["mean"] = len(row["scores"]), statistics.mean(row["scores"])
-        row["sd"] = statistics.stdev(row["scores"]) if seeds > 1 else None
-        row["paired_difference"] = statistics.mean(differences)
-        row["paired_sd"] = statistics.stdev(differences) if seeds > 1 else None
+        row |= compared(row["scores"], rows[0]["scores"])
     return rows
 
 
-def _check(cells: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> None:
-    """Raises Refused for the first setting or dataset that would stop the study half-way."""
+def study_negatives(
+    seeds: int = 3,
+    progress: jobs.Progress | None = None,
+    root: str | None = None,
+    images: int = 20_000,
+    **asked,
+) -> dict[str, Any]:
+    """Train one net with every negative strategy, and compare: {protocol, rows, file}, as stored in the runs folder.
+
+    Equal for all: initial weights and order of the images (by random seed), number of steps, settings. Rows: every
+    strategy with its default settings, the flawed ones of the `ref-` presets, the untrained net, raw pixels. Every row
+    holds `readouts` {goodness, softmax, probe → {scores, n, mean, sd, paired_difference and paired_sd to `wrong_label`}},
+    of which those of the probe stand in the row itself, since all rows have them; seconds of training, dead (share of
+    units), hardness (share of pairs that the trained net still gets wrong, per layer), runs. All accuracies are measured
+    on the validation split; the probe (`probes.probe`) is trained on the first `images` training images.
+
+    A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
+    """
+    for key in ("negatives", "preset", "tag", "seed"):
+        if asked.get(key) or any(k.startswith("negatives.") for k in asked.get("set", {})):
+            raise Refused(f"the study of negatives chooses {key} itself; leave it out, or compare settings with --vary")
+    cells = _negative_cells(seeds, asked)
+    loaded = _check(cells)
+    if asked.get("epochs") is None and len(loaded.train.y) >= MANY:
+        cells = _negative_cells(seeds, {**asked, "epochs": EPOCHS})
+    told = []
+    for cell, repeats in cells:
+        found = []
+        for wanted in repeats:
+            run = _cell(wanted, progress, root)
+            found.append({**summary(run), **_examined(run, images)})
+        told.append((cell, found))
+    config = configure(**cells[0][1][0])
+    told.append(({"row": "raw pixels"}, [{"run": None, "probe": _raw_pixels(config, images, root)}] * seeds))
+    rows = [{**cell, **_negative_row(found)} for cell, found in told]
+    base = next(row for row in rows if row["row"] == "wrong_label")
+    for row in rows:
+        for name, values in row["readouts"].items():
+            values |= compared(values["scores"], base["readouts"].get(name, values)["scores"])
+        row |= {k: row["readouts"]["probe"][k] for k in ("n", "mean", "sd", "paired_difference", "paired_sd")}
+    protocol = {
+        "study": "negatives", "data": config["data"], "model": config["model"], "train": config["train"], "seeds": seeds,
+        "images": images, "accuracies": "validation split", "version": __version__,
+    }  # fmt: skip
+    digest = hashlib.blake2b(files.to_json(protocol), digest_size=4).hexdigest()
+    file = runs.runs_root(root) / STUDIES / f"negatives-{digest}.json"
+    file.parent.mkdir(exist_ok=True)
+    files.replace(file.parent, file.name, files.to_json({"protocol": protocol, "rows": rows}))
+    return {"protocol": protocol, "rows": rows, "file": str(file)}
+
+
+def stored_studies(root: str | None = None) -> list[dict[str, Any]]:
+    """The tables that `study_negatives` has stored, the newest first: {protocol, rows, file}."""
+    folder = runs.runs_root(root) / STUDIES
+    found = sorted(folder.glob("negatives-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    told = [{**files.read_json(file)[0], "file": str(file)} for file in found]
+    return [study for study in told if "rows" in study and "protocol" in study]
+
+
+def _negative_cells(seeds: int, asked: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+    """(what the row is, its runs) for every strategy, flawed ones last, and the untrained net."""
+    from ffcore.negatives import STRATEGIES
+    from ffcore.presets import PRESETS
+
+    facts = {name: STRATEGIES[name] for name in STRATEGIES}
+    chosen = [(name, {"negatives": name}) for name in facts if facts[name].faithful]
+    only_negatives = [p for p in PRESETS if all(k.startswith("negatives.") for k in PRESETS[p].settings)]
+    flawed = {PRESETS[p].settings.get("negatives.name"): p for p in only_negatives}
+    chosen += [(name, {"preset": flawed[name]}) for name in facts if name in flawed and not facts[name].faithful]
+    chosen.sort(key=lambda row: row[0] != "wrong_label")  # what all are compared with
+    shared = {**asked, "test": False, "tag": "study negatives"}
+    cells = []
+    for name, wanted in [*chosen, ("untrained", {"model": "untrained"})]:
+        cls = facts.get(name)
+        cell = {"row": name, "negatives": name if cls else None, "title": cls.title if cls else "Untrained layers"}
+        cell |= {fact: getattr(cls, fact) if cls else None for fact in ("uses_labels", "embeds_label", "faithful")}
+        cells.append((cell, [{**shared, **wanted, "seed": seed} for seed in range(seeds)]))
+    return cells
+
+
+def _negative_row(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """One row out of the runs of its random seeds."""
+    scores = {name: [r["readouts"][name]["validation"] for r in found] for name in found[0].get("readouts", {})}
+    scores["probe"] = [r["probe"]["accuracy"] for r in found]
+    row: dict[str, Any] = {"readouts": {name: {"scores": values} for name, values in scores.items()}}
+    if found[0]["run"] is None:
+        return {**row, "seconds": 0.0, "dead": None, "hardness": None, "runs": []}
+    hardness = [statistics.mean(layer) for layer in zip(*(r["hardness"] for r in found), strict=True)]
+    return {**row, **_shared(found), "dead": statistics.mean(r["dead"] for r in found), "hardness": hardness or None}
+
+
+def _examined(run: runs.Run, images: int) -> dict[str, Any]:
+    """{probe, hardness, dead} of a finished run; measured once, then kept in its directory as study.json."""
+    kept = files.read_json(run.dir / "study.json")[0]
+    if kept.get("images") == images:
+        return kept
+    import torch
+
+    trained = Trained(run.dir)
+    config, loaded = run.config, data.load(data.DataSettings(**run.config["data"]), run.config["data_root"])
+    x, y = (part[: telemetry.PROBE] for part in loaded.validation)
+    rng = torch.Generator().manual_seed(0)
+    strategy = build_strategy(config)
+    won = contrast(trained.model, strategy, x.float() / 255, y, rng)[2] if strategy else torch.empty(0, 0)
+    last = [event for event in run.events()[0] if event["event"] == "epoch"][-1]
+    told = {
+        "images": images,
+        "probe": probes.probe(trained.model, loaded, images, config["train"]["precision"]),
+        "hardness": [1 - share for share in won.mean(0).tolist()],
+        "dead": statistics.mean(row["dead"] for row in last["layers"]),
+    }
+    run.replace("study.json", files.to_json(told))
+    return told
+
+
+def _raw_pixels(config: dict[str, Any], images: int, root: str | None) -> dict[str, Any]:
+    """The probe on the images themselves, kept beside the tables."""
+    loaded = data.load(data.DataSettings(**config["data"]), config["data_root"])
+    folder = runs.runs_root(root) / STUDIES
+    folder.mkdir(exist_ok=True)
+    name = f"pixels-{loaded.hash[:16]}-{images}.json"
+    kept = files.read_json(folder / name)[0]
+    if not kept:
+        kept = probes.probe(None, loaded, images)
+        files.replace(folder, name, files.to_json(kept))
+    return kept
+
+
+def _shared(results: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"seconds": statistics.mean(r["train_seconds"] for r in results), "runs": [r["run"] for r in results]}
+
+
+def compared(scores: Sequence[float], base: Sequence[float]) -> dict[str, Any]:
+    """n, mean and s.d. of scores, and of their differences to those of `base` with the same random seeds."""
+    differences = [a - b for a, b in zip(scores, base, strict=True)]
+    several = len(scores) > 1
+    return {
+        "n": len(scores),
+        "mean": statistics.mean(scores),
+        "sd": statistics.stdev(scores) if several else None,
+        "paired_difference": statistics.mean(differences),
+        "paired_sd": statistics.stdev(differences) if several else None,
+    }
+
+
+def _check(cells: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> data.Data:
+    """Raises Refused for the first setting or dataset that would stop the study half-way; returns the last dataset."""
+    if not cells[0][1]:
+        raise Refused("seeds: a study needs at least one; take --seeds 3")
     seen = []
     for _, repeats in cells:
         configs = [configure(**wanted) for wanted in repeats]
         images = configs[0]["data"], configs[0]["data_root"]
         if images not in seen:
             seen.append(images)
-            if not len(data.load(data.DataSettings(**images[0]), images[1]).validation.y):
+            loaded = data.load(data.DataSettings(**images[0]), images[1])
+            if not len(loaded.validation.y):
                 raise Refused("data.validation=0: a study compares on the validation split; leave it out")
+    return loaded
 
 
 def _cell(wanted: dict[str, Any], progress: jobs.Progress | None, root: str | None) -> runs.Run:

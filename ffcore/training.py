@@ -16,7 +16,7 @@ from ffcore.errors import Failed
 from ffcore.models import MODELS
 from ffcore.models.base import Model, generator
 from ffcore.negatives import STRATEGIES
-from ffcore.negatives.base import Strategy
+from ffcore.negatives.base import Pair, Strategy
 from ffcore.registry import build
 
 TICK = 0.2  # seconds between live events, at least
@@ -42,6 +42,14 @@ def build_strategy(config: dict[str, Any]) -> Strategy | None:
         return None
     settings = dict(config["negatives"])
     return build(STRATEGIES[settings.pop("name")], settings, "negatives")
+
+
+@torch.no_grad()
+def contrast(model: Model, strategy: Strategy, x: Tensor, y: Tensor, rng: torch.Generator) -> tuple[Pair, Tensor, Tensor]:
+    """A strategy's pair of images (B, C, H, W), a net's g⁺ - g⁻ for it (B, L), and which pairs it gets right (B, L)."""
+    pair = strategy(x, y, model.view(), rng)
+    pos, neg = model.pair_goodness(pair)
+    return pair, pos - neg, (pos > neg).float()
 
 
 def finite(model: Model) -> bool:

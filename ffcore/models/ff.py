@@ -222,7 +222,7 @@ class ForwardForward(Model):
 
     def pair_drive(self, pair, view: View) -> Tensor:
         """Layer 1's drive for positives, then negatives, stacked: (2B, n₁). A shared image is multiplied once."""
-        return torch.cat([self.sample_drive(sample, view) for sample in pair])
+        return torch.cat([self.sample_drive(sample, view) for sample in (pair.pos, pair.neg)])
 
     def pair_input(self, pair, layer: int, h: Tensor) -> Tensor:
         """Input of a layer above the first from the stacked activity below, (2B, m); a strategy may make its negatives here."""

@@ -1,4 +1,4 @@
-"""The smallest change that the net likes: images pushed up in goodness (FGSM, Goodfellow et al. 2015; PGD, Madry et al. 2018)."""
+"""The smallest change that the net likes: images pushed up in goodness (Goodfellow et al. 2015; Madry et al. 2018)."""
 
 from typing import Literal
 

@@ -61,7 +61,7 @@ class Strategy(Settings):
         if self.uses_labels and y is None:
             raise Refused(f"negatives '{self.name}' need labels and these images have none; take a strategy without labels")
         if self.uses_labels and view.classes < 2:
-            raise Refused(f"negatives '{self.name}' need at least two classes and there is {view.classes}; add images of another")
+            raise Refused(f"negatives '{self.name}' need two classes and there is {view.classes}; add images of another")
         return self.pair(x, y, view, rng)
 
     def pair(self, x: Tensor, y: Tensor, view: View, rng: torch.Generator) -> Pair:

@@ -1,4 +1,4 @@
-"""The reference study's label-free protocol: the positives carry a label, the negatives none, and that is all there is to tell."""
+"""The reference study's label-free protocol: positives carry a label, negatives none, and that is all there is to tell."""
 
 from ffcore.labels import Sample
 from ffcore.negatives import STRATEGIES
@@ -8,7 +8,7 @@ from ffcore.negatives.base import Pair, Strategy
 
 @STRATEGIES.register("label_leak")
 class LabelLeak(Strategy):
-    """Half-and-half mix-ups without a label against images with theirs. Kept to show the cost: one lit label input solves it."""
+    """Mix-ups without a label against images with theirs. Kept to show the cost: one lit label input solves it."""
 
     title = "Label in the positives only (flawed on purpose)"
     source = "the reference study ff-negative-samples (2026), correct_neg_strategy_comparison"

@@ -20,7 +20,7 @@ class Masking(Strategy):
     uses_labels = False
     embeds_label = False
 
-    kind: Literal["pixel", "block", "patch"] = Field("pixel", description="what is masked: pixels, one rectangle, or grid cells")
+    kind: Literal["pixel", "block", "patch"] = Field("pixel", description="what is masked: pixels, a rectangle, or grid cells")
     fill: Literal["zero", "noise", "shuffle", "mean"] = Field(
         "zero", description="what takes its place: 0, noise of the image's mean and spread, its own pixels shuffled, its mean"
     )

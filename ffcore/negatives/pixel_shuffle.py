@@ -21,7 +21,8 @@ class PixelShuffle(Strategy):
     matched: bool = Field(False, description="positives are shuffled, too, by a quarter of the share")
 
     def pair(self, x, y, view, rng):
-        return Pair(Sample(self._shuffled(x, self.share / 4, rng) if self.matched else x), Sample(self._shuffled(x, self.share, rng)))
+        pos = self._shuffled(x, self.share / 4, rng) if self.matched else x
+        return Pair(Sample(pos), Sample(self._shuffled(x, self.share, rng)))
 
     def _shuffled(self, x, share, rng):
         pixels = x[0, 0].numel()
