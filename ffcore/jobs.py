@@ -30,9 +30,11 @@ def prepare(root: str | None = None, run_dir: str | None = None, here: bool = Fa
     They are read before the run is made: raises Refused for a damaged file as for a wrong setting, and creates nothing.
     """
     from ffcore.config import configure
+    from ffcore.training import build_model
 
     config = configure(**asked)
     images = data.load(data.DataSettings(**config["data"]), config["data_root"], config["device"] if here else "cpu")
+    build_model({**config, "device": "cpu"}, images)  # a net that does not fit the images is refused here
     if config["device"].startswith("cuda"):
         import torch
 

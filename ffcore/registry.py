@@ -130,7 +130,7 @@ class Registry:
     def __getitem__(self, name: str):
         """The entry called `name`; raises Refused, which lists what is known."""
         self._load_plugins()
-        if name in self.problems:
+        if name in self.problems and name not in self._modules():
             raise Refused(self.problems[name])
         if name not in self._entries:
             if name not in self._modules():

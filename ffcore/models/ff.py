@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ffcore import goodness as formulas
 from ffcore import labels
+from ffcore.errors import Refused
 from ffcore.labels import Sample
 from ffcore.models import MODELS
 from ffcore.models.base import ACTIVATIONS, LayerSettings, Model, Term
@@ -98,6 +99,8 @@ class ForwardForward(Model):
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
         pixels = self.shape[0] * self.shape[1] * self.shape[2]
+        if settings.label == "overlay" and classes > pixels:
+            raise Refused(f"model.label=overlay: {classes} labels do not fit into {pixels} pixels; take model.label=appended")
         self.inputs = pixels + (classes if settings.label == "appended" else 0)
         sizes = [pixels, *settings.widths]
         fans = [self.inputs, *settings.widths]

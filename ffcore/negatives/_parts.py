@@ -121,7 +121,8 @@ class Mixing(Strategy):
     embeds_label = False
 
     how: Literal["hybrid", "interpolate"] = Field(
-        "hybrid", description="hybrid: parts of both, split by a blurred random mask (Hinton); interpolate: a weighted mean"
+        "interpolate",
+        description="hybrid: parts of both, split by a blurred random mask (Hinton); interpolate: a weighted mean",
     )
     low: float = Field(0.3, ge=0, le=1, description="interpolate: least share of the first image")
     high: float = Field(0.7, ge=0, le=1, description="interpolate: largest share of the first image")

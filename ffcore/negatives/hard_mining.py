@@ -21,9 +21,9 @@ class HardMining(Strategy):
     needs_view = True
 
     by: Literal["goodness", "distance", "feature", "class"] = Field(
-        "goodness",
-        description="hardest: the image best liked under this label; nearest in pixels; most alike in the net's activities; "
-        "any of the class that the net takes this image for if it errs",
+        "class",
+        description="hardest: the image best liked under this label, which the net then learns to like nothing; nearest in "
+        "pixels; most alike in the net's activities; any of the class that the net takes this image for if it errs",
     )
     pool: int = Field(64, ge=1, le=4096, description="candidates drawn from the batch")
 

@@ -22,7 +22,7 @@ class SelfContrastive(Strategy):
     uses_labels = False
     embeds_label = False
 
-    noise: float = Field(0.1, ge=0, le=2, description="standard deviation of the noise by which a view differs from its image")
+    noise: float = Field(0.05, ge=0, le=2, description="standard deviation of the noise by which a view differs from its image")
 
     def pair(self, x, y, view, rng):
         own = (x + self.noise * normal(x.shape, rng)).clamp_(0, 1) if self.noise else x

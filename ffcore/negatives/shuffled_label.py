@@ -9,7 +9,11 @@ from ffcore.negatives.base import Pair, Strategy
 
 @STRATEGIES.register("shuffled_label")
 class ShuffledLabel(Strategy):
-    """The same image under another's label: one fixed shuffle that leaves one in C right. Kept to show the cost."""
+    """The same image under another's label: one fixed shuffle that leaves one in C right.
+
+    Kept to show the cost: none under the gap objective, where such a pair is its own negative and its gradients cancel; under
+    the threshold objective they pull the same goodness up and down.
+    """
 
     title = "Shuffled labels (flawed on purpose)"
     source = "mpezeshki/pytorch_forward_forward (2022) and the reference study ff-negative-samples (2026)"
