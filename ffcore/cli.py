@@ -277,6 +277,7 @@ def _negatives_table(rows: list[dict[str, Any]]) -> str:
             f"{row['row']:<20} {''.join(cell(row['readouts'].get(name)) for name in names)} {row['seconds']:8.1f} "
             f"{_percent(row['dead']):>7}  {lost}{flawed}"
         )
+    lines += [f"{row['row']}: {row['remark']}" for row in rows if row["remark"]]
     return "\n".join([*lines, f"n = {rows[0]['n']} random seeds; Δ: paired difference to wrong_label; validation split"])
 
 

@@ -70,14 +70,15 @@ def study_negatives(
     strategy with its default settings, the flawed ones of the `ref-` presets, the untrained net, raw pixels. Every row
     holds `readouts` {goodness, softmax, probe → {scores, n, mean, sd, paired_difference and paired_sd to `wrong_label`}},
     of which those of the probe stand in the row itself, since all rows have them; seconds of training, dead (share of
-    units), hardness (share of pairs that the trained net still gets wrong, per layer), runs. All accuracies are measured
+    units), hardness (share of pairs that the trained net still gets wrong, per layer), remark (why it taught little), runs.
+    All accuracies are measured
     on the validation split; the probe (`probes.probe`) is trained on the first `images` training images.
 
     A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
     """
-    for key in ("negatives", "preset", "tag", "seed"):
-        if asked.get(key) or any(k.startswith("negatives.") for k in asked.get("set", {})):
-            raise Refused(f"the study of negatives chooses {key} itself; leave it out, or compare settings with --vary")
+    chosen = [key for key in ("negatives", "preset", "tag", "seed") if asked.get(key)]
+    if chosen := [*chosen, *(key for key in asked.get("set", {}) if key.startswith("negatives."))]:
+        raise Refused(f"the study of negatives chooses {chosen[0]} itself; leave it out, or compare settings with --vary")
     cells = _negative_cells(seeds, asked)
     loaded = _check(cells)
     if asked.get("epochs") is None and len(loaded.train.y) >= MANY:
@@ -97,6 +98,9 @@ def study_negatives(
         for name, values in row["readouts"].items():
             values |= compared(values["scores"], base["readouts"].get(name, values)["scores"])
         row |= {k: row["readouts"]["probe"][k] for k in ("n", "mean", "sd", "paired_difference", "paired_sd")}
+    untrained = next(row for row in rows if row["row"] == "untrained")
+    for row in rows:
+        row["remark"] = _remark(row, untrained["mean"])
     protocol = {
         "study": "negatives", "data": config["data"], "model": config["model"], "train": config["train"], "seeds": seeds,
         "images": images, "accuracies": "validation split", "version": __version__,
@@ -146,6 +150,20 @@ def _negative_row(found: list[dict[str, Any]]) -> dict[str, Any]:
         return {**row, "seconds": 0.0, "dead": None, "hardness": None, "runs": []}
     hardness = [statistics.mean(layer) for layer in zip(*(r["hardness"] for r in found), strict=True)]
     return {**row, **_shared(found), "dead": statistics.mean(r["dead"] for r in found), "hardness": hardness or None}
+
+
+def _remark(row: dict[str, Any], untrained: float) -> str | None:
+    """Why a strategy taught little, by what was measured; None where it beats untrained layers by a point."""
+    if not row["hardness"] or row["mean"] >= untrained + 0.01:
+        return None
+    lost, dead = statistics.mean(row["hardness"]), row["dead"]
+    if dead > 0.5:
+        return f"collapsed: {dead:.0%} of the units are silent, so that negatives are liked as little as positives"
+    if lost > 0.4:
+        return f"too hard: {lost:.0%} of the pairs are still lost, and the net cannot tell which side is which"
+    if lost < 0.01:
+        return f"too easy: {lost:.1%} of the pairs are lost, and what tells them apart says little about the classes"
+    return "what tells the pairs apart says little about the classes"
 
 
 def _examined(run: runs.Run, images: int) -> dict[str, Any]:
