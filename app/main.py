@@ -9,6 +9,7 @@ st.navigation(
         st.Page("views/train.py", title="Train", icon=":material/model_training:"),
         st.Page("views/live.py", title="Live", icon=":material/monitoring:"),
         st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
+        st.Page("views/negatives.py", title="Negatives", icon=":material/contrast:"),
     ],
     position="top",
 ).run()

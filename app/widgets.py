@@ -1,6 +1,8 @@
 """What pages share: words for numbers, state badges, the run picker, values from the address, settings → form."""
 
 import json
+import math
+import re
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -172,9 +174,9 @@ def _put_run(run_id: str) -> None:
         st.query_params["run"] = run_id
 
 
-def quote(text: str) -> str:
+def quote(text: str, most: int = 40) -> str:
     """A stranger's text, harmless inside Markdown."""
-    short = text if len(text) <= 40 else text[:39] + "…"
+    short = text if len(text) <= most else text[: most - 1] + "…"
     return "`" + "".join(c if c.isprintable() and c != "`" else "·" for c in short) + "`"
 
 
@@ -220,6 +222,35 @@ def settings_form(section: str, settings: Mapping[str, dict], values: Mapping[st
         if value != default:
             changed[f"{section}.{name}"] = value
     return changed
+
+
+def controls(settings: Mapping[str, dict], values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """One live widget per setting, as `describe` tells it, sliders for numbers within bounds; returns {name: value}."""
+    chosen = {}
+    for name, about in settings.items():
+        value, label, spot = values.get(name, about["default"]), name.replace("_", " "), f"{key}.{name}"
+        if track := _track(about, value):
+            least, most, step = track
+            chosen[name] = st.slider(label, least, most, type(step)(value), step, help=about["help"], key=spot)
+        else:
+            chosen[name] = _widget(about["type"], label, value, about["help"], spot)
+    return chosen
+
+
+def _track(about: Mapping[str, Any], value: Any) -> tuple[Any, Any, Any] | None:
+    """(least, most, step) of a slider for a bounded number, or None. Where bounds are wide it ends at what makes sense."""
+    limits = dict(re.findall(r"([≥>≤<]) ([\d.e+-]+)", about["bounds"] or ""))
+    low, high = (next((float(limits[sign]) for sign in signs if sign in limits), None) for signs in ("≥>", "≤<"))
+    if about["type"] not in ("int", "float") or low is None or high is None or not isinstance(value, int | float):
+        return None
+    sensible = max(value, 4 * (about["default"] or 0), 10 if about["type"] == "int" else 0)
+    if sensible and high > max(1, 2.5 * sensible):
+        high = sensible
+    if about["type"] == "int":
+        return int(low) + (">" in limits), int(high) - ("<" in limits), 1
+    step = 10.0 ** math.floor(math.log10((high - low) / 20))  # 20 to 200 stops
+    ends = low + step * (">" in limits), high - step * ("<" in limits)
+    return float(min(round(ends[0], 9), value)), float(max(round(ends[1], 9), value)), round(step, 9)
 
 
 def _widget(kind: str, label: str, default: Any, hint: str, key: str) -> Any:

@@ -16,7 +16,7 @@ _WHERE = {
     "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
     "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
     "command": "rundir", "app": "serve",
-    "example": "catalogue", "doctor": "catalogue", "study": "studies", "study_negatives": "studies",
+    "examples": "catalogue", "doctor": "catalogue", "study": "studies", "study_negatives": "studies",
     "stored_studies": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip
 

@@ -65,10 +65,10 @@ def training_settings() -> dict[str, dict]:
     return describe(TrainSettings)
 
 
-def example(config: dict[str, Any], n: int = 4) -> dict[str, Any]:
-    """What a configuration's strategy makes of `n` training images: pos, neg (n, C, H, W) and their labels (n,).
+def examples(config: dict[str, Any], strategies: list[dict[str, Any]], n: int = 4) -> list[dict[str, Any]]:
+    """What strategies ({name, **settings}) make of `n` training images of a configuration, one dict for each.
 
-    A strategy that asks the net sees an untrained one.
+    pos, neg (n, C, H, W), pos_label, neg_label (n,) or None, classes. A strategy that asks the net sees an untrained one.
     """
     import torch
 
@@ -79,13 +79,15 @@ def example(config: dict[str, Any], n: int = 4) -> dict[str, Any]:
         raise Refused(f"model '{config['model']['name']}' uses no negatives; there is nothing to show")
     loaded = data.load(data.DataSettings(**config["data"]), config["data_root"])
     x, y = loaded.train.x[:64].float() / 255, loaded.train.y[:64]
-    with torch.no_grad():
-        view = build_model({**config, "device": "cpu"}, loaded).view()
-        pair = build_strategy(config)(x, y, view, generator(config["seed"], "negatives"))
-    told = {"classes": loaded.classes}
-    for side, sample in (("pos", pair.pos), ("neg", pair.neg)):
-        told[side] = sample.image[:n].numpy()
-        told[f"{side}_label"] = None if sample.label is None else sample.label[:n].numpy()
+    view, told = build_model({**config, "device": "cpu"}, loaded).view(), []
+    for wanted in strategies:
+        with torch.no_grad():
+            pair = build_strategy({"negatives": wanted})(x, y, view, generator(config["seed"], "negatives"))
+        one = {"classes": loaded.classes}
+        for side, sample in (("pos", pair.pos), ("neg", pair.neg)):
+            one[side] = sample.image[:n].numpy()
+            one[f"{side}_label"] = None if sample.label is None else sample.label[:n].numpy()
+        told.append(one)
     return told
 
 

@@ -63,7 +63,8 @@ def linear(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]) -> Pro
         score = model.score(x[fit:], y[fit:])
         if score < best[0]:
             break  # a weaker penalty only fits the training part better
-        best = (score, l2)
+        if score > best[0]:
+            best = (score, l2)
     converged = trained(model, best[1], len(y))
     return Probe(float(model.score(x_out, y_out)), best[1], len(y), x.shape[1], converged, time.perf_counter() - begun)
 

@@ -6,6 +6,7 @@ So is one in the plug-in folder, and an entry point of an installed package: cod
 import difflib
 import hashlib
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import json
@@ -34,6 +35,13 @@ def plugin_root() -> Path:
 
     chosen = os.environ.get("FFCORE_PLUGINS")
     return Path(chosen).absolute() if chosen else platformdirs.user_config_path("ffcore") / "plugins"
+
+
+class _Fresh(importlib.machinery.SourceFileLoader):
+    """Reads a plug-in from its source and leaves no .pyc beside it, which could be older than the file."""
+
+    def set_data(self, *_, **__):
+        pass
 
 
 class Registry:
@@ -98,9 +106,9 @@ class Registry:
                 raise ValueError(f"ffcore has a {self.kind} of that name")
             if isinstance(source[0], Path):
                 module = f"ffcore_plugins.{self.package.rpartition('.')[2]}.{name}"
-                spec = importlib.util.spec_from_file_location(module, source[0])
+                spec = importlib.util.spec_from_file_location(module, source[0], loader=_Fresh(module, str(source[0])))
                 sys.modules[module] = loaded = importlib.util.module_from_spec(spec)
-                exec(compile(source[0].read_bytes(), source[0], "exec"), loaded.__dict__)  # a stale .pyc would be the old one
+                spec.loader.exec_module(loaded)
             elif (cls := source[0].load()) is not self._entries.get(name):
                 self.register(name)(cls)
             if new := [key for key in self._entries if self._entries[key] is not before.get(key) and key != name]:

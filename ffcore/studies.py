@@ -12,7 +12,7 @@ from ffcore.errors import Failed, Refused
 from ffcore.trained import Trained, summary
 from ffcore.training import build_strategy, contrast
 
-STUDIES = ".studies"  # in the runs folder: tables, one file each
+STUDIES = "studies"  # in the runs folder: tables, one file each
 EPOCHS, MANY = 3, 20_000  # a study of negatives takes 3 epochs on sets of so many images, else what training takes
 
 
@@ -113,9 +113,11 @@ def study_negatives(
 
 
 def stored_studies(root: str | None = None) -> list[dict[str, Any]]:
-    """The tables that `study_negatives` has stored, the newest first: {protocol, rows, file}."""
-    folder = runs.runs_root(root) / STUDIES
-    found = sorted(folder.glob("negatives-*.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    """The tables that `study_negatives` has stored, the newest first, then the bundled: {protocol, rows, file}."""
+    found = []
+    for place in (runs.runs_root(root), runs.bundled_root()):
+        inside = (place / STUDIES).glob("negatives-*.json")
+        found += sorted(inside, key=lambda file: file.stat().st_mtime, reverse=True)
     told = [{**files.read_json(file)[0], "file": str(file)} for file in found]
     return [study for study in told if "rows" in study and "protocol" in study]
 

@@ -1,10 +1,17 @@
-"""Data that every test may use: 5,000 real digits, and a four-class toy problem that is learnt in seconds."""
+"""What every test may use: 5,000 real digits, a four-class toy problem that is learnt in seconds, runs in every state."""
+
+import json
+import shutil
+import time
 
 import pytest
 import torch
 
-from ffcore import data
+import ffcore
+from ffcore import data, jobs, rundir, runs
 from ffcore.config import TrainSettings, configure, resolve
+
+TINY = {"data": "digits", "epochs": 2, "set": {"model.widths": [32, 32]}, "device": "cpu"}  # a run of the dashboard's tests
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +54,50 @@ def toy_config(model="ff", toy_data=None, **asked):
     config = configure(model=model, data="mnist-5k", device="cpu", set=settings, **asked)
     config["train"] = resolve(TrainSettings(**config["train"]), 512).model_dump(mode="json")
     return config
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Two real runs, made once: Forward-Forward and backpropagation, two epochs of 8 × 8 digits each; and a paused one."""
+    root = str(tmp_path_factory.mktemp("trained"))
+    made = {model: ffcore.train(root=root, model=model, **TINY).dir for model in ("ff", "backprop")}
+
+    def interrupt(run, event):
+        if event["event"] == "epoch" and event["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ffcore.train(interrupt, root=root, seed=1, **TINY)
+    made["paused"] = runs.find("latest", root).dir
+    return made
+
+
+@pytest.fixture
+def no_bundle(tmp_path, monkeypatch):
+    """Without what comes with the package, unless a test asks for it."""
+    for module in (runs, rundir):
+        monkeypatch.setattr(module, "bundled_root", lambda: tmp_path / "bundled")
+
+
+@pytest.fixture
+def store(trained, own_runs):
+    """{name: Run}: a runs folder of one's own with copies of the real runs; `failed`, `lost` and `stopped` are the paused one
+    with another word in its status, `queued` waits for a process that a test never starts."""
+    root = runs.runs_root()
+    root.mkdir()
+
+    def copy(name: str, number: int, **status) -> ffcore.Run:
+        config = json.loads((trained[name] / "config.json").read_bytes())
+        config["id"] = f"20300101-00000{number}-{config['model']['name']}-000{number}"
+        run = ffcore.Run(shutil.copytree(trained[name], root / config["id"]))
+        run.write_config(id=config["id"], created=f"2030-01-01T00:00:0{number}+00:00")
+        if status:
+            run.write_status(**status)
+        return run
+
+    made = {"ff": copy("ff", 1), "backprop": copy("backprop", 2), "paused": copy("paused", 3)}
+    made["failed"] = copy("paused", 4, state="failed", reason="diverged at step 7: a loss is nan; lower train.lr")
+    made["lost"] = copy("paused", 5, state="running", heartbeat=time.time())
+    made["stopped"] = copy("paused", 6, state="stopped")
+    made["queued"] = jobs.prepare(**TINY)[0]
+    return made

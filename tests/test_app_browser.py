@@ -256,7 +256,37 @@ def test_an_export_comes_down_as_a_zip(server, page, tmp_path):
         assert {Path(name).name for name in archive.namelist()} >= {"config.json", "weights.safetensors"}
 
 
-@pytest.mark.parametrize("name", ["", "train", "live", "runs"])
+def test_a_stroke_on_the_pad_goes_through_every_strategy(server, page):
+    page.goto(f"{server.url}/negatives?run=ff-mnist&image=draw")
+    shown = page.locator(".contrast")
+    shown.first.wait_for()
+    page.locator(READY).wait_for()
+    before = shown.nth(1).locator("img").first.get_attribute("src")
+    pad = page.get_by_role("application")
+    pad.scroll_into_view_if_needed()
+    box = pad.bounding_box()
+    x, y, side = box["x"], box["y"], box["width"]
+    page.mouse.move(x + 0.5 * side, y + 0.2 * side)
+    page.mouse.down()
+    page.mouse.move(x + 0.5 * side, y + 0.8 * side, steps=8)
+    page.mouse.up()
+    begin = time.monotonic()
+
+    def first():
+        return shown.nth(1).locator("img").first.get_attribute("src")
+
+    drawn = wait(lambda: (now := first()) != before and now, 10, "the pictures did not change")
+    print(f"a stroke was seen in the cards {time.monotonic() - begin:.2f} s after its end")
+    page.get_by_role("combobox", name="What is it?").wait_for()
+    pad.focus()  # and without a pointer
+    for key in ("ArrowLeft", "ArrowLeft", "ArrowDown"):
+        page.keyboard.press(key)
+    wait(lambda: first() != drawn, 10, "the arrow keys drew nothing")
+    page.get_by_role("button", name="Clear").click()
+    wait(lambda: first() == before, 10, "Clear did not bring the test image back")
+
+
+@pytest.mark.parametrize("name", ["", "train", "live", "runs", "negatives"])
 def test_pages_fit_a_phone_and_raise_no_error(server, page, name):
     page.set_viewport_size({"width": 400, "height": 800})
     page.goto(f"{server.url}/{name}?live=0")

@@ -152,6 +152,60 @@ def test_contact_sheet_marks_what_was_read_wrong():
     assert sheet.count("✗ a") == 1
 
 
+def test_a_pair_shows_its_labels_and_where_its_images_differ():
+    pos, neg = np.zeros((1, 4, 4)), np.zeros((1, 4, 4))
+    pos[0, 0, 0], neg[0, 1, :2] = 1, 0.5
+    shown = charts.contrast(pos, neg, 1, None, ["0", "<b>1</b>"])
+    assert "label &lt;b&gt;1&lt;/b&gt;" in shown
+    assert "no label" in shown
+    assert "x⁺ is brighter in 6% of the pixels, x⁻ in 12%" in shown
+    assert shown.count("<img") == 3
+    assert "the same image" in charts.contrast(pos, pos, 0, 1, ["0", "1"])
+    assert charts.contrast(np.ones((3, 4, 4)), np.zeros((3, 4, 4)), None, None, []).count("<img") == 3
+
+
+def test_differences_are_blue_for_the_positive_and_vermilion_for_the_negative():
+    red, _, blue, opacity = charts._signed(np.array([[1.0, -0.5, 0.0]]))
+    assert blue[0, 0] > red[0, 0]
+    assert red[0, 1] > blue[0, 1]
+    assert opacity[0].tolist() == [255, 127.5, 0]
+
+
+def test_verdicts_mark_lost_pairs_in_more_than_colour():
+    shown = charts.verdicts([3.25, -0.5, float("nan")], [1.0, 0.25, 0.5])
+    rows = shown.split("<tr>")[2:]
+    assert "✓ +3.25" in rows[0]
+    assert "✗ −0.5" in rows[1]
+    assert "25%" in rows[1]
+    assert "<td>–</td>" in rows[2]
+
+
+def test_the_scatter_names_every_strategy_and_draws_what_needs_no_training():
+    points = [charts.Point("<i>easy</i>", 0.0, 0.97), charts.Point("hard", 0.25, 0.95, 0.9), charts.Point("awful", 1.0, 0.1)]
+    figure = charts.hardness(points, {"raw pixels": 0.92})
+    assert [len(trace["x"]) for trace in figure["data"]] == [3, 1]
+    assert figure["data"][0]["marker"]["symbol"] != figure["data"][1]["marker"]["symbol"]
+    assert figure["data"][0]["x"] == [0, 0.5, 1]  # by the square root
+    assert figure["layout"]["shapes"][0]["y0"] == pytest.approx(0.08)
+    assert {note["text"] for note in figure["layout"]["annotations"]} == {
+        "raw pixels",
+        "&lt;i&gt;easy&lt;/i&gt;",
+        "hard",
+        "awful",
+    }
+    low, high = figure["layout"]["yaxis"]["range"]
+    assert all(high <= note["y"] <= low for note in figure["layout"]["annotations"])
+    json.dumps(charts.hardness([], {}), allow_nan=False)
+
+
+def test_names_in_the_scatter_do_not_cover_each_other():
+    spots = [(0.1 + 0.002 * i, 0.5) for i in range(8)]
+    places = charts._beside(spots, [10] * 8, [])
+    centres = [(700 * x + dx, 360 * y + dy) for (x, y), (dx, dy) in zip(spots, places, strict=True)]
+    for i, (x, y) in enumerate(centres):
+        assert all(abs(x - u) >= 60 or abs(y - v) >= 14 for u, v in centres[:i])
+
+
 def test_long_histories_are_halved_in_memory_and_still_counted(monkeypatch):
     import feed
 

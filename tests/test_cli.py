@@ -289,7 +289,7 @@ def test_what_there_is_is_told_with_settings_and_sources(command, told, ffc):
     assert [item["name"] for item in items] == sorted(item["name"] for item in items)
     facts = {
         "models": {"is_local", "uses_negatives", "can_generate", "readouts"},
-        "negatives": {"uses_labels", "embeds_label", "faithful"},
+        "negatives": {"uses_labels", "embeds_label", "needs_view", "faithful"},
         "datasets": {"classes", "shape", "sizes", "licence", "downloads", "present"},
         "presets": {"why", "good"},
     }[command]
@@ -381,6 +381,84 @@ def test_a_study_that_is_interrupted_compares_no_half_run_and_goes_on():
     (run,) = runs.list_runs(bundled=False)
     assert row["runs"] == [run.id]
     assert (run.state, row["scores"]) == ("done", [run.status()["result"]["validation_accuracy"]])
+
+
+FEW = ["wrong_label", "random_noise", "adversarial", "shuffled_label"]
+
+
+@pytest.fixture
+def few_strategies(monkeypatch):
+    """The study of negatives on four strategies: one of each kind."""
+    from ffcore.negatives import STRATEGIES
+
+    monkeypatch.setattr(STRATEGIES, "names", lambda: sorted(FEW))
+
+
+STUDY = ["study", "negatives", *SMALL[:4], "--epochs", "2", "--seeds", "2", "--set", "model.widths=[24]"]
+
+
+def test_a_study_of_negatives_compares_like_with_like(told, ffc, few_strategies):
+    value = told(*STUDY)
+    rows = {row["row"]: row for row in value["rows"]}
+    assert rows.keys() == {*FEW, "untrained", "raw pixels"}
+    for row in value["rows"]:
+        assert row["n"] == 2
+        for name, column in row["readouts"].items():
+            assert column["mean"] == pytest.approx(np.mean(column["scores"]))
+            assert column["sd"] == pytest.approx(np.std(column["scores"], ddof=1))
+            base = rows["wrong_label"]["readouts"].get(name, column)
+            assert column["paired_difference"] == pytest.approx(np.mean(np.subtract(column["scores"], base["scores"])))
+        assert row["mean"] == row["readouts"]["probe"]["mean"]
+    assert set(rows["random_noise"]["readouts"]) == {"softmax", "probe"}  # labels were never shown: none are tried on
+    assert set(rows["wrong_label"]["readouts"]) == {"goodness", "softmax", "probe"}
+    assert set(rows["raw pixels"]["readouts"]) == {"probe"}
+    assert not rows["shuffled_label"]["faithful"]
+    assert "collapsed" in rows["adversarial"]["remark"] or "too hard" in rows["adversarial"]["remark"]
+    assert Path(value["file"]).parent == tmp_studies()
+    assert ffcore.stored_studies()[0]["rows"] == value["rows"]
+
+    made = runs.list_runs(bundled=False)
+    assert len(made) == 2 * (len(FEW) + 1)
+    assert {run.config["tag"] for run in made} == {"study negatives"}
+    assert {run.status()["test_touches"] for run in made} == {0}
+    assert len({run.status()["step"] for run in made}) == 1
+    for seed in (0, 1):  # the same net to begin with, but for what never learns
+        firsts = [run.snapshot(0)["bias_1"] for run in made if run.config["seed"] == seed]
+        assert all(np.array_equal(bias, firsts[0]) for bias in firsts)
+
+    before = {run.id: run.stored_status()["ended_at"] for run in made}
+    kept = (made[0].dir / "study.json").stat().st_mtime_ns
+    status, out, _ = ffc(*STUDY)
+    assert status == 0
+    assert out.count("(flawed)") == 1
+    assert {run.id: run.stored_status()["ended_at"] for run in runs.list_runs(bundled=False)} == before
+    assert (made[0].dir / "study.json").stat().st_mtime_ns == kept
+
+
+def tmp_studies():
+    return runs.runs_root() / "studies"
+
+
+def test_a_study_of_negatives_goes_on_after_a_kill_and_comes_to_the_same(told, few_strategies, monkeypatch):
+    from ffcore import studies
+
+    whole = told(*STUDY, "--runs", runs.runs_root() / "whole")["rows"]
+    asked = {"data": "digits", "device": "cpu", "epochs": 2, "set": {"model.widths": [24]}}
+
+    def disturb(run, event):
+        if event["event"] == "epoch" and event["epoch"] == 1 and run.config["negatives"]["name"] == "random_noise":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ffcore.study_negatives(2, disturb, **asked)
+    done = {run.id for run in runs.list_runs(bundled=False) if run.state == "done"}
+    assert done
+    trained_now = []
+    train = studies.jobs.train
+    monkeypatch.setattr(studies.jobs, "train", lambda *a, **k: trained_now.append(train(*a, **k)) or trained_now[-1])
+    again = ffcore.study_negatives(2, **asked)["rows"]
+    assert len(trained_now) == 2 * (len(FEW) + 1) - len(done) - 1  # one was half-way and has been resumed
+    assert [row["readouts"] for row in again] == [row["readouts"] for row in whole]
 
 
 def test_doctor_checks_this_machine(told):
@@ -552,7 +630,16 @@ BAD = {
     "more classes than the net": (["evaluate", "{run}", "--data", "{junk}/classes.npz"], "the net knows 10"),
     "data that do not exist": (["evaluate", "{run}", "--data", "{junk}/none.npz"], "does not exist"),
     "evaluation on a truncated file": (["evaluate", "{run}", "--data", "{junk}/cut.npz"], "cut.npz cannot be read"),
-    "study of nothing": (["study", "--data", "digits"], "Missing option '--vary'"),
+    "study of nothing": (["study", "--data", "digits"], "a study varies something"),
+    "unknown study": (["study", "negativs"], "no study named 'negativs'; did you mean 'negatives'?"),
+    "study of two kinds": (["study", "negatives", "--vary", "model.alpha=2"], "leave out --vary or the name"),
+    "study of negatives with one": (["study", "negatives", "--negatives", "wrong_label"], "chooses negatives itself"),
+    "study of negatives with a setting": (["study", "negatives", "--set", "negatives.ratio=0.5"], "negatives.ratio itself"),
+    "study of negatives with a preset": (["study", "negatives", "--preset", "paper"], "chooses preset itself"),
+    "study of negatives with no seed": (["study", "negatives", *TRAIN[1:], "--seeds", "0"], "at least one"),
+    "study of a model without negatives": (["study", "negatives", *TRAIN[1:], "--model", "backprop"], "uses no negatives"),
+    "mask of everything": ([*TRAIN, "--negatives", "masking", "--set", "negatives.ratio=1"], "negatives.ratio=1"),
+    "mask of nothing": ([*TRAIN, "--negatives", "masking", "--set", "negatives.ratio=0"], "negatives.ratio=0"),
     "study without values": (["study", "--data", "digits", "--vary", "model.alpha="], "not of the form KEY=a,b,c"),
     "study with a bad cell": (["study", *TRAIN[1:], "--vary", "model.alpha=2,-1"], "model.alpha=-1"),
     "study with no seed": (["study", *TRAIN[1:], "--vary", "model.alpha=2", "--seeds", "0"], "at least one"),

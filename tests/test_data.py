@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ffcore.data import DATASETS, DataSettings, data_root, ensure, load, present, read_image, read_own
+from ffcore.data import DATASETS, DataSettings, centred, data_root, ensure, load, present, read_image, read_own
 from ffcore.data.embedded import LETTERS, TEST_FACES, TRAIN_FACES
 from ffcore.data.idx import read_idx
 from ffcore.data.public import download
@@ -709,3 +709,67 @@ def test_real_mnist_has_its_published_moments():
     assert data.mean[0] == pytest.approx(0.1307, abs=2e-4 if root else 4e-3)
     assert data.std[0] == pytest.approx(0.3081, abs=2e-4 if root else 4e-3)
     assert len(data.train.y) == (60_000 if root else 4_000)
+
+
+def drawing(top: int, left: int, height: int, width: int, size: int = 280) -> np.ndarray:
+    """A filled white rectangle on black."""
+    image = np.zeros((size, size), np.uint8)
+    image[top : top + height, left : left + width] = 255
+    return image
+
+
+def box_of(image: torch.Tensor) -> list[int]:
+    """First and last row and column that hold ink."""
+    ink = (image[0] > 0).any(0).numpy()
+    rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
+    return [int(i) for i in (rows[0], rows[-1], columns[0], columns[-1])]
+
+
+def test_a_drawing_is_scaled_into_the_middle_and_keeps_its_proportions():
+    image = centred(drawing(5, 200, 100, 50), (1, 28, 28))
+    assert image.shape == (1, 1, 28, 28)
+    assert image.dtype == torch.uint8
+    top, bottom, left, right = box_of(image)
+    assert (bottom - top + 1, right - left + 1) == (20, 10)
+    assert abs((top + bottom) / 2 - 14) <= 0.5
+    assert abs((left + right) / 2 - 14) <= 0.5
+    assert image.max() == 255
+
+
+def test_where_on_the_pad_and_how_bright_one_draws_does_not_matter():
+    one = centred(drawing(5, 5, 120, 60), (1, 28, 28))
+    assert torch.equal(one, centred(drawing(150, 200, 120, 60), (1, 28, 28)))
+    assert torch.equal(one, centred(drawing(5, 5, 120, 60) / 1020, (1, 28, 28)))
+
+
+def test_a_drawing_is_placed_by_its_centre_of_mass_within_the_image():
+    lopsided = drawing(40, 40, 200, 30)
+    lopsided[210:240, 40:140] = 255  # an L: most of its ink is low and on the left
+    image = centred(lopsided, (1, 28, 28))[0, 0].double()
+    for axis in (0, 1):
+        weights = image.sum(1 - axis)
+        assert (weights @ torch.arange(28.0, dtype=torch.double) / weights.sum()).item() == pytest.approx(14, abs=0.55)
+    heavy = np.zeros((280, 280), np.uint8)
+    heavy[0:40, 0:40], heavy[279, 279] = 255, 255  # a blot and a far speck: centring it would push the speck off the edge
+    assert box_of(centred(heavy, (1, 28, 28)))[:3:2] == [8, 8]
+
+
+def test_a_dot_and_a_line_are_drawings_too():
+    assert centred(drawing(7, 7, 1, 1), (1, 28, 28)).count_nonzero() == 400
+    assert box_of(centred(drawing(0, 0, 280, 1), (1, 28, 28)))[:2] == [4, 23]
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (1, 6, 7)])
+def test_a_drawing_takes_the_shape_that_a_net_takes(shape):
+    image = centred(drawing(30, 30, 90, 90), shape)
+    assert image.shape == (1, *shape)
+    assert (image == image[:, :1]).all()
+    top, bottom, *_ = box_of(image)
+    assert bottom - top + 1 == round(20 / 28 * shape[1])
+
+
+def test_an_empty_drawing_is_refused():
+    assert "nothing is drawn" in refusal(centred, np.zeros((280, 280)), (1, 28, 28))
+    assert "nothing is drawn" in refusal(centred, np.zeros((0, 0)), (1, 28, 28))
+    for odd in (np.zeros((3, 9, 9)), np.full((9, 9), np.nan)):
+        assert "convert it" in refusal(centred, odd, (1, 28, 28))

@@ -10,7 +10,9 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAWS, RULE, FORMULAS, JOBS, CLI = (f"tests/test_{name}.py::test_" for name in ("laws", "ff", "goodness", "jobs", "cli"))
+LAWS, RULE, FORMULAS, JOBS, CLI, NEGATIVES, PROBES = (
+    f"tests/test_{name}.py::test_" for name in ("laws", "ff", "goodness", "jobs", "cli", "negatives", "probes")
+)
 
 
 class Sabotage(NamedTuple):
@@ -24,7 +26,7 @@ class Sabotage(NamedTuple):
 
 SABOTAGES = {
     "an error crosses a layer": Sabotage(
-        "models/ff.py", "self.drive(layer, h.detach())", "self.drive(layer, h)",
+        "models/ff.py", "self.pair_input(pair, layer, h.detach())", "self.pair_input(pair, layer, h)",
         LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
     ),
     "the head moves the layers": Sabotage(
@@ -49,11 +51,47 @@ SABOTAGES = {
     ),
     "a wrong label may be right": Sabotage(
         "labels.py", "torch.randint(1, classes", "torch.randint(0, classes",
-        LAWS + "no_negative_shows_the_right_label[wrong_label]",
+        LAWS + "no_negative_shows_the_right_label_of_its_image[wrong_label]",
     ),
     "a hard label may be right": Sabotage(
         "negatives/hard_label.py", ".scatter(1, y[:, None], -torch.inf)", "",
-        LAWS + "no_negative_shows_the_right_label[hard_label]",
+        LAWS + "no_negative_shows_the_right_label_of_its_image[hard_label]",
+    ),
+    "another image may be of the same class": Sabotage(
+        "negatives/class_confusion.py", "allowed = y[None, :] != y[:, None]", "allowed = y[None, :] == y[None, :]",
+        NEGATIVES + "ten_thousand_draws_never_show_the_class_of_the_image[class_confusion]",
+    ),
+    "an image is mixed with itself": Sabotage(
+        "negatives/_parts.py", "order.roll(1)", "order",
+        NEGATIVES + "mixtures_lie_between_their_images",
+    ),
+    "an adversary falls short of its radius": Sabotage(
+        "negatives/adversarial.py", "2.5 * self.epsilon / self.steps", "0.01 * self.epsilon",
+        NEGATIVES + "an_adversary_reaches_epsilon_and_raises_goodness[10-linf]",
+    ),
+    "an adversary goes downhill": Sabotage(
+        "negatives/adversarial.py", "change + length * self._step", "change - length * self._step",
+        NEGATIVES + "an_adversary_reaches_epsilon_and_raises_goodness[1-l2]",
+    ),
+    "a layer's own corruption is forgotten": Sabotage(
+        "models/ff.py", "if pair.corrupt is None:", "if True:",
+        NEGATIVES + "layer_wise_corrupts_the_input_of_each_layer_more_and_more",
+    ),
+    "labels are tried on a net that never saw any": Sabotage(
+        "training.py", "        net.unlabelled()", "        pass",
+        LAWS + "a_net_trains_on_any_strategy_and_repeats_itself[masking-float32]",
+    ),
+    "a probe reads features as they are": Sabotage(
+        "probes.py", "x, x_out = scaler.transform(x), scaler.transform(x_out)", "pass",
+        PROBES + "the_scale_of_features_does_not_matter",
+    ),
+    "the held-out images choose the penalty": Sabotage(
+        "probes.py", "score = model.score(x[fit:], y[fit:])", "score = model.score(x_out, y_out)",
+        PROBES + "the_penalty_is_chosen_without_the_held_out_images",
+    ),
+    "a study trains again what is done": Sabotage(
+        "studies.py", 'if state == "done":', "if False:",
+        CLI + "a_study_of_negatives_compares_like_with_like",
     ),
     "the label's length is forgotten": Sabotage(
         "models/ff.py", "total = squared + labels.squared_norm(label, self.settings.label_value)", "total = squared",

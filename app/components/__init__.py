@@ -1,5 +1,7 @@
 """Components-v2 of the dashboard: what Streamlit itself does not do."""
 
+from components.arrive import arrive
 from components.chart import live_chart, live_charts, plotly_loader
+from components.pad import pad
 
-__all__ = ["live_chart", "live_charts", "plotly_loader"]
+__all__ = ["arrive", "live_chart", "live_charts", "pad", "plotly_loader"]

@@ -22,9 +22,9 @@ slot = st.container()  # painted at once; torch loads behind the skeleton
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
-def example(config: str) -> str:
-    """A strategy's positives and negatives on real training images, as a picture."""
-    return charts.pairs(**catalogue.example(json.loads(config), 4))
+def examples(config: str, strategies: str) -> list[str]:
+    """Each strategy's positives and negatives on real training images, as a picture."""
+    return [charts.pairs(**told) for told in catalogue.examples(json.loads(config), json.loads(strategies), 4)]
 
 
 def forget() -> None:
@@ -64,14 +64,15 @@ def choose_negatives(base: dict) -> str:
     if not here:
         images = ffcore.data.DATASETS[base["data"]["name"]].title
         st.caption(f"{images} is not in the data folder and will be downloaded on Start: no examples can be shown yet.")
-    with st.grid(min(3, len(honest)), min_column_width=300, gap="small"):
-        for key in honest:
+    wanted = [{"name": k, **{s: about["default"] for s, about in items[k]["settings"].items()}} for k in honest]
+    pictures = examples(json.dumps({**base, "seed": 0}), json.dumps(wanted)) if here else [""] * len(honest)
+    with st.container(height=430, border=False), st.grid(3, min_column_width=300, gap="small"):
+        for key, picture in sorted(zip(honest, pictures, strict=True), key=lambda pair: pair[0] != name):
             with st.container(border=True, height="stretch"):
                 mark = " :blue-badge[:material/check: chosen]" if key == name else ""
-                st.markdown(f"**{items[key]['title']}**{mark}  \n:small[{items[key]['about']}]")
+                st.markdown(f"**{items[key]['title']}**{mark}  \n:small[{items[key]['about'].partition(chr(10))[0]}]")
                 if here:
-                    settings = {k: about["default"] for k, about in items[key]["settings"].items()}
-                    st.html(example(json.dumps({**base, "seed": 0, "negatives": {"name": key, **settings}})))
+                    st.html(picture)
                 st.caption(items[key]["source"])
     return name
 
