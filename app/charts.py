@@ -75,7 +75,7 @@ def difference(rows: Rows, layer: int, limit: int = POINTS, told: int = 0) -> di
     x, values = np.array([epoch for epoch, _ in rows], float), _stream(rows, "pair")
     keep = thin(values[:, 0][None], limit)
     traces = _banded(x[keep], values[keep], "g⁺ − g⁻", _of_layer(layer)["line"]["color"], "solid")
-    figure = _titled(_figure(traces, CURVE, x="epoch", y="g⁺ − g⁻"), "Lead of the right label")
+    figure = _titled(_figure(traces, CURVE, x="epoch", y="g⁺ − g⁻"), "Lead of the positive")
     return _tell(_level(figure, 0, "tie"), len(keep), max(told, len(x)))
 
 
@@ -113,7 +113,7 @@ def loss(ticks: Sequence[dict], limit: int = POINTS, told: int = 0) -> dict:
 
 
 SEPARATION = {  # what a tick says of a layer → (heading, axis)
-    "won": ("Pairs in which the right label wins", "share of pairs"),
+    "won": ("Pairs in which the positive wins", "share of pairs"),
     "paired_dprime": ("d′ of pairs: the lead in standard deviations", "d′ of pairs"),
     "gap": ("Gap between positives and negatives", "gap g⁺ − g⁻"),
     "dprime": ("d′: the gap in standard deviations", "d′"),
@@ -153,12 +153,12 @@ def histogram(edges: np.ndarray, pos: np.ndarray, neg: np.ndarray, title: str = 
 
 
 def pair_histogram(edges: np.ndarray, pair: np.ndarray, title: str = "") -> dict:
-    """g⁺ − g⁻ of every image as shares, edges (B + 1,), counts (B,): blue where the right label wins, vermilion elsewhere."""
+    """g⁺ − g⁻ of every image as shares, edges (B + 1,), counts (B,): blue where the positive wins, vermilion elsewhere."""
     share = pair / max(1, pair.sum())
     right = edges[:-1] >= 0  # 0 is not always an edge: the bin that holds it counts as lost
     traces = [
         _steps(edges, np.where(side, share, 0), name, colour, "solid")
-        for side, name, colour in ((~right, "the wrong label wins", NEGATIVE), (right, "the right label wins", POSITIVE))
+        for side, name, colour in ((~right, "the negative wins", NEGATIVE), (right, "the positive wins", POSITIVE))
     ]
     figure = _shares(traces, edges, pair, "g⁺ − g⁻")
     line = {"color": INK, "width": 1.2, "dash": "dash"}

@@ -49,6 +49,7 @@ def main() -> None:
                     page.screenshot(path=HERE / name)
 
                 shot("", "start.png")
+                shot("negatives?run=ff-mnist&digit=3&strategy=image_mixing", "negatives.png", 5)
                 run = ffcore.submit(set={"train.epochs": 8})
                 while run.state in ("queued", "running") and not run.snapshots()[3:]:
                     time.sleep(0.2)

@@ -10,7 +10,6 @@ import click
 
 import ffcore
 from ffcore.errors import Failed, Refused
-from ffcore.registry import suggest
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -238,6 +237,8 @@ def evaluate(run, data, readout, data_root, root, as_json):
 def study(name, vary, seeds, as_json, **options):
     """Train a grid of settings, or every negative strategy, over several random seeds; compare on the validation split."""
     if name not in (None, "negatives"):
+        from ffcore.registry import suggest
+
         raise Refused(f"no study named '{name}'; {suggest(name, ['negatives'])}; or give --vary KEY=a,b,c")
     if name and vary:
         raise Refused("study negatives varies the strategy; leave out --vary or the name")

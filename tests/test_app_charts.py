@@ -93,8 +93,8 @@ def test_the_lead_is_drawn_pair_by_pair_where_there_are_pairs():
 
 def test_the_lead_histogram_splits_at_the_tie():
     figure = charts.pair_histogram(np.array([-2.0, -1.0, 0.0, 1.0]), np.array([1, 2, 7]))
-    assert numbers(named(figure, "wrong label")["y"])[:3] == pytest.approx([0.1, 0.2, 0])
-    assert numbers(named(figure, "right label")["y"])[:3] == pytest.approx([0, 0, 0.7])
+    assert numbers(named(figure, "negative wins")["y"])[:3] == pytest.approx([0.1, 0.2, 0])
+    assert numbers(named(figure, "positive wins")["y"])[:3] == pytest.approx([0, 0, 0.7])
 
 
 def test_accuracy_leaves_room_for_the_last_tenths():

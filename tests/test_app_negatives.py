@@ -277,7 +277,7 @@ def write_study(name: str = "negatives-0123abcd", **changes):
         row("untrained", 0.85, None, title="Untrained layers"),
         row("raw pixels", 0.88, None, dead=None, seconds=0.0),
     ]
-    folder = runs.runs_root() / ".studies"
+    folder = runs.runs_root() / "studies"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.json").write_text(json.dumps({"protocol": protocol, "rows": rows, **changes}))
 
@@ -331,7 +331,7 @@ def test_a_damaged_study_is_left_out_with_a_word(store, kind):
 
 
 def test_a_file_that_is_no_study_at_all_breaks_nothing(store):
-    folder = runs.runs_root() / ".studies"
+    folder = runs.runs_root() / "studies"
     folder.mkdir(parents=True)
     (folder / "negatives-00000000.json").write_bytes(b"\xff{")
     assert "No study has been run here yet" in words(page("negatives"))

@@ -540,3 +540,18 @@ def test_the_estimate_goes_by_a_like_run_and_scales_with_its_epochs(store):
         runs.delete(store[name])
     assert ffcore.estimate(config) == pytest.approx(10 * seconds)
     assert ffcore.estimate(ffcore.configure(model="ff", data="glyphs")) is None
+
+
+# A net that learnt without labels
+
+
+def test_pages_show_a_net_that_never_saw_a_label(own_runs):
+    run = ffcore.train(negatives="image_mixing", **TINY)
+    at = page(run=run.id)
+    assert "learnt without labels, so there are none to try on" in words(at)
+    assert "class='goodness'" in html(at)
+    at = page("live", run=run.id)
+    assert "the positive wins" in words(at)
+    assert [r for r in run.status()["result"]["readouts"]] == ["softmax"]
+    assert run.snapshot(2)["pos"].sum() == run.snapshot(2)["neg"].sum() > 0
+    page("runs")

@@ -436,13 +436,15 @@ def test_a_broken_plugin_stops_nothing_and_is_told_by_name(plugins, name, text, 
 
 
 def test_the_laws_hold_a_plugin_to_account(plugins):
-    """The same tests judge it: a sound one passes, one that lets its negatives leave [0, 1] does not."""
-    (plugins / "upside_down.py").write_text(PLUGIN)
-    words = [sys.executable, "-m", "pytest", "tests/test_laws.py", "-k", "upside_down", "-q"]
+    """The example of the docs is sound by the same tests as all; one whose negatives leave [0, 1] is not."""
+    example = (ROOT / "docs" / "negatives.md").read_text().partition("```python\n")[2].partition("```")[0]
+    file = plugins / "my_strategy.py"
+    file.write_text(example)
+    words = [sys.executable, "-m", "pytest", "tests/test_laws.py", "-k", "my_strategy", "-q"]
     sound = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert sound.returncode == 0, sound.stdout
     assert sound.stdout.count(".") >= 15
-    (plugins / "upside_down.py").write_text(PLUGIN.replace(".clamp(0, 1)", ""))
+    file.write_text(example.replace("1 - 2 * x", "2 - 2 * x"))
     spoilt = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert "test_pairs_have_the_shape_and_range_of_the_batch" in spoilt.stdout
     assert spoilt.returncode == 1

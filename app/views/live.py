@@ -196,7 +196,7 @@ def sentence(rows: charts.Rows, dead: float | None) -> str:
     row = rows[-1][1]
     silent = "" if dead is None else f" · {widgets.percent(dead, 1)} dead"
     if charts.is_paired(rows):
-        lead = f"the right label wins **{widgets.percent(row['won'], 1)}** of pairs"
+        lead = f"the positive wins **{widgets.percent(row['won'], 1)}** of pairs"
         paired = f" · d′ of pairs {row['paired_dprime']:.2f}"
     else:
         lead, paired = f"positives lead by **{row['gap']:.2f}**", ""
@@ -221,7 +221,7 @@ def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epoc
             ),
             (
                 charts.pair_histogram(*counts("pair_edges", "pair"), f"Lead {when}"),
-                f"lead of the right label in layer {layer} on validation images {when}",
+                f"lead of the positive in layer {layer} on validation images {when}",
             ),
         ]
     shown += [
@@ -354,11 +354,12 @@ if (result := chosen.status()["result"]) and not widgets.is_live(chosen):
     own.box(chosen)
 widgets.explain(
     """
-**Goodness** is the mean square of a layer's activities: how excited the layer is. Every step shows each layer *pairs*: an
-image with its right label, the positive x⁺, and the same image with a wrong label, the negative x⁻.
+**Goodness** is the mean square of a layer's activities: how excited the layer is. Every step shows each layer *pairs*:
+a true example, the positive x⁺, and its negative x⁻: for a net with labels the same image under a wrong one, else what
+its negative strategy makes of the image.
 
-**Lead of the right label** is the goodness of the positive minus that of its own negative, the mean over pairs in a band
-that holds the middle 80%. Above 0 the right label wins. The training objective pushes exactly this up, in each layer on
+**Lead of the positive** is the goodness of the positive minus that of its own negative, the mean over pairs in a band
+that holds the middle 80%. Above 0 the positive wins. The training objective pushes exactly this up, in each layer on
 its own, with no error passed between layers. In the histogram beside it, blue images are read right against that one
 wrong label, vermilion ones are not.
 

@@ -74,7 +74,8 @@ def show(run: Run) -> None:
         else:
             st.markdown("**How strongly does the net vote for each class?**")
             st.html(charts.goodness_table(snapshot["scores"][digit][:, None].astype(float), classes, true, ["Score"]))
-            st.markdown(f"This net has no goodness; its output says **{classes[said[digit]]}**.")
+            why = "learnt without labels, so there are none to try on" if run.config["negatives"] else "has no goodness"
+            st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
         if len(epochs) > 1:
             st.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
     when = f"after epoch {epoch}" if epoch else "before training"
