@@ -75,8 +75,8 @@ PRESETS.register("ref-shuffled")(
     Preset(
         title="Reference study: shuffled labels",
         why="The default recipe with one change: negatives carry the batch's labels, shuffled, and one in C of them is right. "
-        "Here that costs nothing: under the gap objective such a pair is its own negative, and the gradients cancel. Set "
-        "model.objective=threshold and model.alpha=500 to see it hurt; what holds `ref-ff` down is more than this.",
+        "Here that costs little: under the gap objective such a pair is its own negative, the gradients cancel, and a pair is "
+        "wasted. Under model.objective=threshold they pull both ways. What holds `ref-ff` down is more than this.",
         source="The reference study ff-negative-samples (2026), after mpezeshki/pytorch_forward_forward",
         good=False,
         settings={"negatives.name": "shuffled_label"},

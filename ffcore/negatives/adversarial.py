@@ -13,7 +13,11 @@ from ffcore.negatives.base import Pair, Strategy
 
 @STRATEGIES.register("adversarial")
 class Adversarial(Strategy):
-    """The image moved within a small ball to where the net's goodness is higher, which the net must then unlearn."""
+    """The image moved within a small ball to where the net's goodness is higher, which the net must then unlearn.
+
+    Alone it is too hard: the adversary knows the net and always finds a higher place, so a net that learns from nothing else
+    ends up liking nothing at all, at every ε tried (0.01 to 0.3). Best seen on a net that was trained otherwise.
+    """
 
     title = "Adversarial"
     source = "Goodfellow et al. 2015, arXiv 1412.6572 (one step); Madry et al. 2018, arXiv 1706.06083 (several)"
@@ -23,7 +27,7 @@ class Adversarial(Strategy):
 
     steps: int = Field(1, ge=1, le=100, description="gradient steps: 1 is FGSM, a single step of full length; more is PGD")
     norm: Literal["linf", "l2"] = Field("linf", description="the ball: each pixel within ε, or the root mean square within ε")
-    epsilon: float = Field(0.3, gt=0, le=1, description="ε, radius of the ball, in units of pixel brightness")
+    epsilon: float = Field(0.1, gt=0, le=1, description="ε, radius of the ball, in units of pixel brightness")
     random_start: bool = Field(False, description="begin at a random point of the ball")
     matched: bool = Field(False, description="positives get a random change of the same size: only its direction tells")
 

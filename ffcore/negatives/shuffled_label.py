@@ -11,8 +11,8 @@ from ffcore.negatives.base import Pair, Strategy
 class ShuffledLabel(Strategy):
     """The same image under another's label: one fixed shuffle that leaves one in C right.
 
-    Kept to show the cost: none under the gap objective, where such a pair is its own negative and its gradients cancel; under
-    the threshold objective they pull the same goodness up and down.
+    Kept to show the cost: little under the gap objective, where such a pair is its own negative and merely wasted; under the
+    threshold objective it pulls the same goodness up and down.
     """
 
     title = "Shuffled labels (flawed on purpose)"
