@@ -6,7 +6,7 @@ from ffcore.negatives._parts import Mixing, choose, others
 
 @STRATEGIES.register("class_aware_mixing")
 class ClassAwareMixing(Mixing):
-    """A hybrid of two images of different classes: labels choose the partner, and are not shown to the net."""
+    """Two images of different classes mixed into one: labels choose the partner, and are not shown to the net."""
 
     title = "Class-aware mixing"
     source = "the reference study ff-negative-samples (2026), after Hinton 2022, arXiv 2212.13345, §3.2"

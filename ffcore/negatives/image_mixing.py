@@ -6,7 +6,7 @@ from ffcore.negatives._parts import Mixing, others
 
 @STRATEGIES.register("image_mixing")
 class ImageMixing(Mixing):
-    """A hybrid of two images, right in every small patch and wrong as a whole; no labels are needed or shown."""
+    """Two images mixed into one, right in its parts and wrong as a whole; no labels are needed or shown."""
 
     title = "Image mixing"
     source = "Hinton 2022, arXiv 2212.13345, §3.2 (hybrid); the reference study ff-negative-samples, 2026 (interpolate)"
