@@ -40,16 +40,17 @@ def main() -> None:
                     time.sleep(0.3)
             with sync_playwright() as playwright:
                 browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-                page = browser.new_page(viewport={"width": 1280, "height": 860})
+                page = browser.new_page()
 
-                def shot(path: str, name: str, wait: float = 1.0) -> None:
+                def shot(path: str, name: str, wait: float = 1.0, height: int = 860) -> None:
+                    page.set_viewport_size({"width": 1280, "height": height})
                     page.goto(f"{address}/{path}")
                     page.wait_for_selector(STILL)
                     time.sleep(wait)
                     page.screenshot(path=HERE / name)
 
                 shot("", "start.png")
-                shot("negatives?run=ff-mnist&digit=3&strategy=image_mixing", "negatives.png", 5)
+                shot("negatives?run=ff-mnist&digit=3&strategy=image_mixing", "negatives.png", 5, 1720)
                 run = ffcore.submit(set={"train.epochs": 8})
                 while run.state in ("queued", "running") and not run.snapshots()[3:]:
                     time.sleep(0.2)
