@@ -4,6 +4,7 @@ So is one in the plug-in folder, and an entry point of an installed package: cod
 """
 
 import difflib
+import functools
 import hashlib
 import importlib
 import importlib.machinery
@@ -13,6 +14,7 @@ import json
 import os
 import pkgutil
 import sys
+import threading
 import types
 import typing
 from collections.abc import Iterator, Mapping
@@ -37,6 +39,12 @@ def plugin_root() -> Path:
     return Path(chosen).absolute() if chosen else platformdirs.user_config_path("ffcore") / "plugins"
 
 
+@functools.cache
+def _entry_points(group: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+    """What installed packages name; a process sees those that were there when it first looked."""
+    return tuple(importlib.metadata.entry_points(group=group))
+
+
 class _Fresh(importlib.machinery.SourceFileLoader):
     """Reads a plug-in from its source and leaves no .pyc beside it, which could be older than the file."""
 
@@ -57,6 +65,7 @@ class Registry:
         self._entries: dict[str, typing.Any] = {}
         self._sources: dict[str, tuple] = {}  # of plug-ins: where it is from, its time stamp
         self.problems: dict[str, str] = {}
+        self._lock = threading.RLock()
 
     def register(self, name: str):
         """Decorator: file a class (or any object) under `name`."""
@@ -80,12 +89,15 @@ class Registry:
 
     def _load_plugins(self) -> None:
         """Import what is new or changed among the plug-ins, and forget what is gone; a broken one is told in `problems`."""
-        if self.package is None:
-            return
+        if self.package is not None:
+            with self._lock:  # a server's threads ask at the same time
+                self._refresh()
+
+    def _refresh(self) -> None:
         folder = plugin_root() / self.package.rpartition(".")[2]
         files = sorted(folder.glob("*.py")) if folder.is_dir() else []
         found = {f.stem: (f, f.stat().st_mtime_ns) for f in files if not f.name.startswith("_")}
-        for point in importlib.metadata.entry_points(group=self.package):
+        for point in _entry_points(self.package):
             found.setdefault(point.name, (point, None))
         for name in self._sources.keys() - found.keys():
             self._forget(name)

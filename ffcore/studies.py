@@ -81,6 +81,8 @@ def study_negatives(
         raise Refused(f"the study of negatives chooses {chosen[0]} itself; leave it out, or compare settings with --vary")
     cells = _negative_cells(seeds, asked)
     loaded = _check(cells)
+    if (few := min(images, len(loaded.train.y))) < probes.FEW:
+        raise Refused(f"{few} training images: a probe needs at least {probes.FEW}; take more data")
     if asked.get("epochs") is None and len(loaded.train.y) >= MANY:
         cells = _negative_cells(seeds, {**asked, "epochs": EPOCHS})
     told = []
@@ -151,14 +153,15 @@ def _negative_row(found: list[dict[str, Any]]) -> dict[str, Any]:
     if found[0]["run"] is None:
         return {**row, "seconds": 0.0, "dead": None, "hardness": None, "runs": []}
     hardness = [statistics.mean(layer) for layer in zip(*(r["hardness"] for r in found), strict=True)]
-    return {**row, **_shared(found), "dead": statistics.mean(r["dead"] for r in found), "hardness": hardness or None}
+    dead = [r["dead"] for r in found if r["dead"] is not None]
+    return {**row, **_shared(found), "dead": statistics.mean(dead) if dead else None, "hardness": hardness or None}
 
 
 def _remark(row: dict[str, Any], untrained: float) -> str | None:
     """Why a strategy taught little, by what was measured; None where it beats untrained layers by a point."""
     if not row["hardness"] or row["mean"] >= untrained + 0.01:
         return None
-    lost, dead = statistics.mean(row["hardness"]), row["dead"]
+    lost, dead = statistics.mean(row["hardness"]), row["dead"] or 0.0
     if dead > 0.5:
         return f"collapsed: {dead:.0%} of the units are silent, so that negatives are liked as little as positives"
     if lost > 0.4:
@@ -171,7 +174,7 @@ def _remark(row: dict[str, Any], untrained: float) -> str | None:
 def _examined(run: runs.Run, images: int) -> dict[str, Any]:
     """{probe, hardness, dead} of a finished run; measured once, then kept in its directory as study.json."""
     kept = files.read_json(run.dir / "study.json")[0]
-    if kept.get("images") == images:
+    if kept.get("images") == images and _is_sound(kept):
         return kept
     import torch
 
@@ -182,14 +185,25 @@ def _examined(run: runs.Run, images: int) -> dict[str, Any]:
     strategy = build_strategy(config)
     won = contrast(trained.model, strategy, x.float() / 255, y, rng)[2] if strategy else torch.empty(0, 0)
     last = [event for event in run.events()[0] if event["event"] == "epoch"][-1]
+    dead = [row["dead"] for row in last["layers"] if row["dead"] is not None]  # none without telemetry
     told = {
         "images": images,
         "probe": probes.probe(trained.model, loaded, images, config["train"]["precision"]),
         "hardness": [1 - share for share in won.mean(0).tolist()],
-        "dead": statistics.mean(row["dead"] for row in last["layers"]),
+        "dead": statistics.mean(dead) if dead else None,
     }
     run.replace("study.json", files.to_json(told))
     return told
+
+
+def _is_sound(kept: dict[str, Any]) -> bool:
+    """Is it what `_examined` writes? An imported run may bring anything."""
+    probe, hardness, dead = (kept.get(key) for key in ("probe", "hardness", "dead"))
+    numbers = [
+        probe.get("accuracy") if isinstance(probe, dict) else None,
+        *(hardness if isinstance(hardness, list) else [None]),
+    ]
+    return all(isinstance(n, int | float) for n in [*numbers, 0 if dead is None else dead])
 
 
 def _raw_pixels(config: dict[str, Any], images: int, root: str | None) -> dict[str, Any]:

@@ -435,6 +435,16 @@ def test_a_study_of_negatives_compares_like_with_like(told, ffc, few_strategies)
     assert (made[0].dir / "study.json").stat().st_mtime_ns == kept
 
 
+def test_a_study_of_negatives_does_not_trust_what_a_run_brings_along(told, few_strategies):
+    told(*STUDY, "--seeds", "1", "--set", "train.telemetry=false")
+    made = runs.list_runs(bundled=False)
+    for run, text in zip(made, ["[]", '{"images": 20000}', '{"images": 20000, "probe": {"accuracy": "x"}}', "{"], strict=False):
+        (run.dir / "study.json").write_text(text)
+    rows = told(*STUDY, "--seeds", "1", "--set", "train.telemetry=false")["rows"]
+    assert all(0 < row["mean"] < 1 for row in rows)
+    assert all(row["dead"] is None for row in rows)  # without telemetry nobody has counted
+
+
 def tmp_studies():
     return runs.runs_root() / "studies"
 

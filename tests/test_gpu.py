@@ -5,6 +5,7 @@ import torch
 from conftest import toy_config
 
 from ffcore.models import MODELS
+from ffcore.negatives import STRATEGIES
 from ffcore.readout import evaluate
 from ffcore.training import Trainer
 
@@ -37,6 +38,21 @@ def test_each_model_learns_on_the_gpu_and_repeats_itself(model, precision, toy):
     one, two = trained(), trained()
     assert evaluate(one.model, *data.test, precision).accuracy[one.model.readouts[0]] > 0.85
     assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("strategy", list(STRATEGIES))
+def test_every_strategy_works_on_the_gpu(strategy, toy):
+    data = on_cuda(toy)
+
+    def trained():
+        config = toy_config("ff", set={"train.epochs": 1})
+        settings = STRATEGIES[strategy]().model_dump()
+        trainer = Trainer({**config, "device": "cuda", "negatives": {"name": strategy, **settings}}, data)
+        told = list(trainer.events())
+        assert told[-1]["arrays"]["pos"].sum() > 0
+        return trainer.model
+
+    assert all(torch.equal(a, b) for a, b in zip(trained().parameters(), trained().parameters(), strict=True))
 
 
 def test_resume_on_the_gpu_is_bit_identical(toy):

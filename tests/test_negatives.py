@@ -15,7 +15,7 @@ from ffcore import catalogue
 from ffcore.errors import Refused
 from ffcore.labels import Sample
 from ffcore.negatives import STRATEGIES
-from ffcore.negatives._parts import blobs, boxes, distort, others
+from ffcore.negatives._parts import POOL, blobs, boxes, distort, other, others
 from ffcore.negatives.base import Pair
 from ffcore.registry import build
 from ffcore.training import Trainer, build_model
@@ -64,6 +64,17 @@ def test_ten_thousand_draws_never_show_the_class_of_the_image(name, net, digits)
         known = (x[nearest] == neg.image).flatten(1).all(1)
         assert not (neg.label[known] == y[nearest][known]).any()
         assert known.all() or name == "generated"
+
+
+def test_a_full_batch_asks_for_no_table_of_all_pairs():
+    """The reference study's steps take all images at once: partners are then looked for among some of them."""
+    y = torch.arange(30_000) % 10
+    index, found = other(y, rng())
+    assert found.all()
+    assert (y[index] != y).all()
+    assert len(index.unique()) <= POOL
+    index, found = other(y, rng(), (y + 3) % 10)
+    assert torch.equal(y[index], (y + 3) % 10)
 
 
 def test_hard_labels_are_drawn_by_belief(net, batch):

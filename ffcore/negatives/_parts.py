@@ -41,6 +41,18 @@ def choose(allowed: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     return index, best >= 0
 
 
+POOL = 2_048  # candidates at most: a batch of 50,000 would else ask for a table of 50,000 × 50,000
+
+
+def other(y: Tensor, rng: torch.Generator, target: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """A random image of another class for each, or of the class `target` (B,), → (B,) indices, (B,) bool: was there one?"""
+    pool = torch.arange(len(y), device=y.device)
+    if len(y) > POOL:
+        pool = torch.randperm(len(y), generator=rng, device=rng.device)[:POOL]
+    index, found = choose(y[pool] != y[:, None] if target is None else y[pool] == target[:, None], rng)
+    return pool[index], found
+
+
 def under_its_label(x: Tensor, y: Tensor, index: Tensor, found: Tensor, classes: int, rng: torch.Generator) -> Pair:
     """Positives: images with their labels. Negatives: the image `index` (B,) of another class, under this one's label.
 

@@ -1,7 +1,7 @@
 """Image mixing whose second image is always of another class (the reference study's class-aware mixing)."""
 
 from ffcore.negatives import STRATEGIES
-from ffcore.negatives._parts import Mixing, choose, others
+from ffcore.negatives._parts import Mixing, other, others
 
 
 @STRATEGIES.register("class_aware_mixing")
@@ -12,6 +12,6 @@ class ClassAwareMixing(Mixing):
     source = "the reference study ff-negative-samples (2026), after Hinton 2022, arXiv 2212.13345, §3.2"
 
     def pair(self, x, y, view, rng):
-        index, found = choose(y[None, :] != y[:, None], rng)
+        index, found = other(y, rng)
         partner = x[index].where(found[:, None, None, None], others(x, rng))  # one class only: any other image
         return self.mixed(x, partner, rng)

@@ -6,7 +6,7 @@ import torch
 from pydantic import Field
 
 from ffcore.negatives import STRATEGIES
-from ffcore.negatives._parts import choose, under_its_label
+from ffcore.negatives._parts import other, under_its_label
 from ffcore.negatives.base import Strategy
 
 
@@ -30,12 +30,10 @@ class ClassConfusion(Strategy):
     )
 
     def pair(self, x, y, view, rng):
-        if self.by == "random":
-            allowed = y[None, :] != y[:, None]
-        else:
+        target = None
+        if self.by != "random":
             target = (y + 1) % view.classes if self.by == "adjacent" else self._confused(x, y, view, rng)
-            allowed = y[None, :] == target[:, None]
-        index, found = choose(allowed, rng)
+        index, found = other(y, rng, target)
         return under_its_label(x, y, index, found, view.classes, rng)
 
     def _confused(self, x, y, view, rng):

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from ffcore.labels import Sample
 from ffcore.negatives import STRATEGIES
-from ffcore.negatives._parts import choose, under_its_label, uniform, unit, uphill
+from ffcore.negatives._parts import other, under_its_label, uniform, unit, uphill
 from ffcore.negatives.base import Pair, Strategy
 
 
@@ -26,7 +26,7 @@ class Generated(Strategy):
         if self.start == "noise":
             begin = Pair(Sample(x, y), Sample(uniform(tuple(x.shape), 0, 1, rng), y))
         else:
-            index, found = choose(y[None, :] != y[:, None], rng)
+            index, found = other(y, rng)
             begin = under_its_label(x, y, index, found, view.classes, rng)
         image, label = begin.neg
         for _ in range(self.steps):
