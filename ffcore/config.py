@@ -153,6 +153,7 @@ def configure(
     return {
         **{key: value for key, value in repeats.items() if key not in ("version", "content")},
         "tag": tag,
+        "labelled": bool(negatives_out) and STRATEGIES[strategy].embeds_label,
         "test": test,
         "recipe": digest,
         "given": json.loads(json.dumps(dict(set or {}) | ({"train.epochs": epochs} if epochs is not None else {}))),

@@ -106,6 +106,12 @@ def check_resumable(run: Run) -> None:
         raise Refused(f"run {run.id} is done; train a new one with more epochs")
     if state in runs.LIVE:
         raise Refused(f"run {run.id} is {state}; `ffcore pause {run.id}` or stop it first")
+    from ffcore.models import MODELS
+    from ffcore.negatives import STRATEGIES
+
+    for name, code in run.config.get("plugins", {}).items():
+        if code not in [registry.fingerprint(name) for registry in (MODELS, STRATEGIES)]:
+            raise Refused(f"plug-in '{name}' is not what run {run.id} began with; put it back or train anew: {run.command()}")
     if run.status()["step"] and not (run.dir / "state.safetensors").exists():  # an imported one, for example
         raise Refused(f"run {run.id} is {state} and has no saved state to go on from; train it anew: {run.command()}")
 

@@ -46,6 +46,8 @@ def linear(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]) -> Pro
     (x, y), (x_out, y_out) = ((features.float().cpu().numpy(), labels.cpu().numpy()) for features, labels in (train, held_out))
     if len(y) < FEW or len(np.unique(y)) < 2:
         raise Refused(f"a probe needs {FEW} images of at least two classes and got {len(y)}; take more data")
+    if not (np.isfinite(x).all() and np.isfinite(x_out).all()):
+        raise Refused("features that are no numbers cannot be probed; train the net again with a lower train.lr")
     scaler = StandardScaler().fit(x)
     x, x_out = scaler.transform(x), scaler.transform(x_out)
     fit = round(len(y) * (1 - CHOOSING))
@@ -65,6 +67,8 @@ def linear(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]) -> Pro
             break  # a weaker penalty only fits the training part better
         if score > best[0]:
             best = (score, l2)
+    if len(model.classes_) < len(np.unique(y)):  # a rare class stands among those that chose only
+        model = LogisticRegression(max_iter=MOST)
     converged = trained(model, best[1], len(y))
     return Probe(float(model.score(x_out, y_out)), best[1], len(y), x.shape[1], converged, time.perf_counter() - begun)
 

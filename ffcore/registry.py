@@ -18,6 +18,7 @@ import threading
 import types
 import typing
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -60,8 +61,8 @@ class Registry:
     NAME of the group `ffcore.negatives`. Other entries come from `register`. `problems` says why a plug-in is left out.
     """
 
-    def __init__(self, kind: str, package: str | None = None):
-        self.kind, self.package = kind, package
+    def __init__(self, kind: str, package: str | None = None, base: str = ""):
+        self.kind, self.package, self.base = kind, package, base
         self._entries: dict[str, typing.Any] = {}
         self._sources: dict[str, tuple] = {}  # of plug-ins: where it is from, its time stamp
         self.problems: dict[str, str] = {}
@@ -95,8 +96,11 @@ class Registry:
 
     def _refresh(self) -> None:
         folder = plugin_root() / self.package.rpartition(".")[2]
-        files = sorted(folder.glob("*.py")) if folder.is_dir() else []
-        found = {f.stem: (f, f.stat().st_mtime_ns) for f in files if not f.name.startswith("_")}
+        found: dict[str, tuple] = {}
+        for file in sorted(folder.glob("*.py")) if folder.is_dir() else []:
+            with suppress(OSError):  # a link that leads nowhere, a file just removed
+                if not file.name.startswith("_"):
+                    found[file.stem] = (file, file.stat().st_mtime_ns)
         for point in _entry_points(self.package):
             found.setdefault(point.name, (point, None))
         for name in self._sources.keys() - found.keys():
@@ -123,20 +127,34 @@ class Registry:
                 spec.loader.exec_module(loaded)
             elif (cls := source[0].load()) is not self._entries.get(name):
                 self.register(name)(cls)
-            if new := [key for key in self._entries if self._entries[key] is not before.get(key) and key != name]:
-                raise ValueError(f"it registers '{new[0]}' and not '{name}', its file's name")
+            if foreign := [key for key in self._new(before) if key != name]:
+                raise ValueError(f"it registers '{foreign[0]}' and not '{name}', its file's name")
             if name not in self._entries:
                 raise ValueError(f"it registers nothing named '{name}'")
-        except Exception as error:
-            self._entries = before
+            base = getattr(importlib.import_module(f"{self.package}.base"), self.base)
+            if not (isinstance(self._entries[name], type) and issubclass(self._entries[name], base)):
+                raise ValueError(f"'{name}' is no subclass of {self.package}.base.{self.base}")
+            if lacking := [fact for fact in ("title", "source") if not isinstance(getattr(self._entries[name], fact, 0), str)]:
+                raise ValueError(f"'{name}' does not say its {lacking[0]}")
+        except (Exception, SystemExit) as error:
+            for key in self._new(before):
+                self._entries.pop(key)
+                if key in before:
+                    self._entries[key] = before[key]
             where = source[0] if isinstance(source[0], Path) else f"{source[0].value} (entry point {name})"
             said = " ".join(f"{type(error).__name__}: {error}".split())
             self.problems[name] = f"plug-in {where} is left out: {said}; mend it or remove it"
 
+    def _new(self, before: dict[str, typing.Any]) -> list[str]:
+        """What has been registered since, except by ffcore itself: a plug-in may build on what comes with it."""
+        ours = f"{self.package}."
+        changed = [key for key, entry in self._entries.items() if entry is not before.get(key)]
+        return [key for key in changed if not getattr(self._entries[key], "__module__", "").startswith(ours)]
+
     def fingerprint(self, name: str) -> str | None:
         """A digest of the code of a plug-in, or None for what comes with ffcore: the same name may mean another thing later."""
         self._load_plugins()
-        if name not in self._sources:
+        if name not in self._sources or name in self.problems:
             return None
         file = Path(sys.modules[self._entries[name].__module__].__file__)
         return hashlib.blake2b(file.read_bytes(), digest_size=8).hexdigest()

@@ -126,6 +126,7 @@ def stored_studies(root: str | None = None) -> list[dict[str, Any]]:
 
 def _negative_cells(seeds: int, asked: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
     """(what the row is, its runs) for every strategy, flawed ones last, and the untrained net."""
+    from ffcore.models import MODELS
     from ffcore.negatives import STRATEGIES
     from ffcore.presets import PRESETS
 
@@ -141,7 +142,11 @@ def _negative_cells(seeds: int, asked: dict[str, Any]) -> list[tuple[dict[str, A
         cls = facts.get(name)
         cell = {"row": name, "negatives": name if cls else None, "title": cls.title if cls else "Untrained layers"}
         cell |= {fact: getattr(cls, fact) if cls else None for fact in ("uses_labels", "embeds_label", "faithful")}
-        cells.append((cell, [{**shared, **wanted, "seed": seed} for seed in range(seeds)]))
+        settings = dict(asked.get("set") or {})
+        if not cls:  # what says how layers learn is nothing to a net whose layers do not
+            known = MODELS["untrained"].Settings.model_fields
+            settings = {k: v for k, v in settings.items() if not k.startswith("model.") or k[6:] in known}
+        cells.append((cell, [{**shared, "set": settings, **wanted, "seed": seed} for seed in range(seeds)]))
     return cells
 
 

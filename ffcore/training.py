@@ -31,9 +31,15 @@ def build_model(config: dict[str, Any], data: Data | None = None, facts: dict[st
     standardise = {k: tuple(seen[k]) for k in ("mean", "std")} if config["data"]["standardise"] else {}
     settings = build(cls.Settings, settings, "model")
     net = cls(settings, seen["shape"], len(seen["classes"]), config["seed"], **standardise)
-    if config["negatives"] and not STRATEGIES[config["negatives"]["name"]].embeds_label:
+    if config["negatives"] and not _shows_labels(config):
         net.unlabelled()
     return net.to(config["device"])
+
+
+def _shows_labels(config: dict[str, Any]) -> bool:
+    """Do its negatives come with labels? A finished run knows, even where its plug-in is no more."""
+    name = config["negatives"]["name"]
+    return STRATEGIES[name].embeds_label if name in STRATEGIES or "labelled" not in config else config["labelled"]
 
 
 def build_strategy(config: dict[str, Any]) -> Strategy | None:

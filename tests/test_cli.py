@@ -435,6 +435,14 @@ def test_a_study_of_negatives_compares_like_with_like(told, ffc, few_strategies)
     assert (made[0].dir / "study.json").stat().st_mtime_ns == kept
 
 
+def test_a_study_of_negatives_takes_settings_that_only_the_model_has(told, few_strategies):
+    rows = told(*STUDY, "--seeds", "1", "--set", "model.objective=threshold")["rows"]
+    made = {run.config["model"]["name"]: run.config["model"] for run in runs.list_runs(bundled=False)}
+    assert made["ff"]["objective"] == "threshold"
+    assert made["untrained"]["widths"] == [24]
+    assert len(rows) == len(FEW) + 2
+
+
 def test_a_study_of_negatives_does_not_trust_what_a_run_brings_along(told, few_strategies):
     told(*STUDY, "--seeds", "1", "--set", "train.telemetry=false")
     made = runs.list_runs(bundled=False)

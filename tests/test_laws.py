@@ -208,9 +208,9 @@ def test_every_setting_of_every_strategy_does_something(strategy, net, batch):
 def test_odd_batches_are_defined(strategy, net, batch):
     """One image alone, one class only, constant images: a strategy still gives a sound pair, for a run must not end there."""
     x, y = batch
-    same_class = torch.full_like(y, 3)
+    classes = [torch.full_like(y, c) for c in range(10)]
     constant = [torch.full_like(x[:8], value) for value in (0.0, 0.5, 1.0)]
-    odd = [(x[:1], y[:1]), (x[:8], same_class[:8]), *((image, y[:8]) for image in constant)]
+    odd = [(x[:1], y[:1]), *((x[:8], c[:8]) for c in classes), *((image, y[:8]) for image in constant)]
     for images, labels in odd:
         for changed in variants(strategy):
             pair = draw(changed, net, images, labels)

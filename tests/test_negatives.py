@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -432,18 +433,77 @@ def test_a_changed_plugin_is_another_recipe_and_a_removed_one_is_gone(plugins):
     ("empty", "", "registers nothing named 'empty'"),
     ("other", PLUGIN, "registers 'upside_down' and not 'other'"),
     ("wrong_label", PLUGIN, "has a negative strategy of that name"),
+    ("leaves", "import sys; sys.exit(3)", "SystemExit"),
+    ("upside_down", PLUGIN.replace('    source = "this test"\n', ""), "does not say its source"),
+    ("function", "from ffcore.negatives import STRATEGIES\n@STRATEGIES.register('function')\ndef f(): pass", "is no subclass"),
 ])  # fmt: skip
 def test_a_broken_plugin_stops_nothing_and_is_told_by_name(plugins, name, text, said):
     (plugins / f"{name}.py").write_text(text)
     assert len(catalogue.negatives()) >= 15
-    assert "upside_down" not in STRATEGIES.names()
+    assert name == "wrong_label" or name not in STRATEGIES.names()
     assert said in STRATEGIES.problems[name]
     assert any(said in check["detail"] and not check["ok"] for check in catalogue.doctor())
+    assert {"wrong_label", "image_mixing"} <= set(STRATEGIES.names())
     if name == "wrong_label":
         assert STRATEGIES[name].title == "Wrong label"  # ours stays
     else:
         with pytest.raises(Refused, match=f"plug-in .*{name}.py is left out.*mend it or remove it"):
             STRATEGIES[name]
+
+
+def test_a_plugin_may_build_on_a_strategy_of_ours(plugins):
+    (plugins / "thirds.py").write_text(
+        "from ffcore.negatives import STRATEGIES\nfrom ffcore.negatives.image_mixing import ImageMixing\n"
+        "@STRATEGIES.register('thirds')\nclass Thirds(ImageMixing):\n    'Thirds.'\n    title = 'Thirds'\n"
+        "    low: float = 0.33\n"
+    )
+    assert STRATEGIES["thirds"]().low == 0.33
+    assert STRATEGIES["image_mixing"].title == "Image mixing"
+    (plugins / "thirds.py").unlink()
+    assert STRATEGIES["image_mixing"].title == "Image mixing"
+
+
+def test_threads_find_a_slow_plugin(plugins):
+    (plugins / "upside_down.py").write_text("import time; time.sleep(0.5)\n" + PLUGIN)
+    with ThreadPoolExecutor(4) as pool:
+        titles = list(pool.map(lambda _: STRATEGIES["upside_down"].title, range(4)))
+    assert titles == ["Upside down"] * 4
+
+
+def test_a_link_that_leads_nowhere_is_no_plugin(plugins):
+    (plugins / "dangling.py").symlink_to(plugins / "gone.py")
+    assert "dangling" not in STRATEGIES.names()
+
+
+def test_a_finished_run_needs_its_plugin_no_more_and_a_paused_one_its_own(plugins):
+    (plugins / "upside_down.py").write_text(PLUGIN)
+    asked = {"data": "digits", "negatives": "upside_down", "set": {"model.widths": [16]}}
+    done = ffcore.train(epochs=1, **asked)
+
+    def interrupt(run, event):
+        if event["event"] == "epoch" and event["epoch"] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as paused:
+        ffcore.train(interrupt, epochs=2, **asked)
+    (plugins / "upside_down.py").write_text(PLUGIN + "# another\n")
+    with pytest.raises(Refused, match=r"plug-in 'upside_down' is not what run .* began with; put it back or train anew"):
+        ffcore.resume(str(paused.value.args[0]))
+    (plugins / "upside_down.py").unlink()
+    told = ffcore.evaluate(done.id)
+    assert list(told["readouts"]) == ["softmax"]
+
+
+def test_a_head_that_is_sure_still_leaves_the_other_labels(net, batch):
+    """Where every wrong label has probability 0 in float32, one of them is drawn all the same."""
+    import copy
+
+    sure = copy.deepcopy(net)
+    sure.head.bias.data[0] = 500.0
+    x = batch[0][:200]
+    label = draw("hard_label", sure, x, torch.zeros(200).long(), by="softmax").neg.label
+    assert (label != 0).all()
+    assert len(label.unique()) > 5
 
 
 def test_the_laws_hold_a_plugin_to_account(plugins):

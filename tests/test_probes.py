@@ -92,6 +92,21 @@ def test_an_untrained_net_beats_raw_pixels_on_digits_and_layers_are_read_togethe
     assert 0.8 < raw["accuracy"] < 0.95
 
 
+def test_a_class_that_only_the_choosing_part_holds_is_no_obstacle():
+    x, y = clouds(300, apart=8)
+    order = y.eq(3).int().argsort(stable=True)
+    rare = torch.cat([order[y[order] != 3], order[y[order] == 3][:5]])
+    told = probes.linear((x[rare], y[rare]), (x[y != 3], y[y != 3]))
+    assert (told.images, told.accuracy) == (len(rare), 1)
+
+
+def test_features_that_are_no_numbers_are_refused():
+    (x, y), out = clouds(200), clouds(50)
+    x[3, 3] = torch.nan
+    with pytest.raises(Refused, match="no numbers cannot be probed"):
+        probes.linear((x, y), out)
+
+
 def test_features_are_those_of_an_image_whose_class_is_not_known(toy):
     from conftest import toy_config
 

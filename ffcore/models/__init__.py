@@ -2,4 +2,4 @@
 
 from ffcore.registry import Registry
 
-MODELS = Registry("model", "ffcore.models")
+MODELS = Registry("model", "ffcore.models", "Model")

@@ -2,4 +2,4 @@
 
 from ffcore.registry import Registry
 
-STRATEGIES = Registry("negative strategy", "ffcore.negatives")
+STRATEGIES = Registry("negative strategy", "ffcore.negatives", "Strategy")

@@ -49,7 +49,10 @@ def other(y: Tensor, rng: torch.Generator, target: Tensor | None = None) -> tupl
     pool = torch.arange(len(y), device=y.device)
     if len(y) > POOL:
         pool = torch.randperm(len(y), generator=rng, device=rng.device)[:POOL]
-    index, found = choose(y[pool] != y[:, None] if target is None else y[pool] == target[:, None], rng)
+    allowed = y[pool] != y[:, None]
+    if target is not None:
+        allowed &= y[pool] == target[:, None]
+    index, found = choose(allowed, rng)
     return pool[index], found
 
 
@@ -67,7 +70,8 @@ def blobs(n: int, height: int, width: int, blurs: int, rng: torch.Generator) -> 
     taps = torch.tensor(polypow([0.25, 0.5, 0.25], blurs), dtype=torch.float32, device=rng.device)
     row, column = _band(taps, height), _band(taps, width)
     bits = uniform((n, height, width), -1, 1, rng).sign()
-    return (row @ bits @ column.T > 0)[:, None]
+    with torch.autocast(rng.device.type, enabled=False):
+        return (row @ bits @ column.T > 0)[:, None]
 
 
 def _band(taps: Tensor, size: int) -> Tensor:
@@ -105,8 +109,9 @@ def distort(x: Tensor, rng: torch.Generator, degrees: float = 0, shift: float = 
         torch.stack([cos, -sin * height / width, move[:, 0] * 2 / width], 1),
         torch.stack([sin * width / height, cos, move[:, 1] * 2 / height], 1),
     ]
-    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False).clamp_(0, 1)
+    with torch.autocast(x.device.type, enabled=False):  # places in bfloat16 would be off by a tenth of a pixel
+        grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False).clamp_(0, 1)
 
 
 def uphill(view: View, sample: Sample) -> Tensor:

@@ -33,7 +33,11 @@ class Adversarial(Strategy):
 
     def pair(self, x, y, view, rng):
         length = self.epsilon if self.steps == 1 else 2.5 * self.epsilon / self.steps  # so that it reaches the rim
-        change = self._random(x, rng) * uniform((len(x), 1, 1, 1), 0, 1, rng) if self.random_start else torch.zeros_like(x)
+        change = torch.zeros_like(x)
+        if self.random_start and self.norm == "linf":
+            change = uniform(tuple(x.shape), -self.epsilon, self.epsilon, rng)
+        elif self.random_start:
+            change = self._random(x, rng) * uniform((len(x), 1, 1, 1), 0, 1, rng)
         for _ in range(self.steps):
             change = self._within(change + length * self._step(uphill(view, Sample(x + change))))
             change = (x + change).clamp(0, 1) - x

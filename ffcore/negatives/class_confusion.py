@@ -15,7 +15,7 @@ class ClassConfusion(Strategy):
     """An image of another class under this one's label; the class is random, the next one, or one the net confuses it with.
 
     With a random class these are the negatives of `wrong_label`, each compared with the positive that shares its label
-    instead of the one that shares its image. That is all that the study's three strategies of this kind differ in.
+    instead of the one that shares its image.
     """
 
     title = "Class confusion"

@@ -27,7 +27,9 @@ class HardLabel(Strategy):
     layers: int = Field(1, ge=0, le=64, description="by goodness: how many layers are asked, from the first on; 0 = all")
 
     def pair(self, x, y, view, rng):
-        belief = view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).log()
+        belief = (
+            view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).clamp(min=1e-30).log()
+        )
         belief = belief.float().scatter(1, y[:, None], -torch.inf) / self.temperature
         gumbel = -torch.empty_like(belief).exponential_(generator=rng).log()  # argmax(log p + Gumbel noise) samples p
         return Pair(Sample(x, y), Sample(x, (belief + gumbel).argmax(1)))

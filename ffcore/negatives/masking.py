@@ -43,7 +43,10 @@ class Masking(Strategy):
             return boxes(n, height, width, torch.full((n,), ratio, device=x.device), rng)
         if self.kind == "pixel":
             return uniform((n, 1, height, width), 0, 1, rng) < ratio
-        cells = uniform((n, 1, -(-height // self.cell), -(-width // self.cell)), 0, 1, rng) < ratio
+        rows, columns = -(-height // self.cell), -(-width // self.cell)
+        cells = rows * columns
+        hit = max(1, min(cells - 1, round(ratio * cells)))  # exactly so many, or a mask might be empty
+        cells = (uniform((n, cells), 0, 1, rng).argsort(1).argsort(1) < hit).view(n, 1, rows, columns)
         return cells.repeat_interleave(self.cell, 2).repeat_interleave(self.cell, 3)[:, :, :height, :width]
 
     def _filling(self, x, rng):

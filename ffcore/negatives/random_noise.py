@@ -38,5 +38,8 @@ class RandomNoise(Strategy):
     def _noise(self, x, rng):
         if self.kind == "uniform":
             return uniform(tuple(x.shape), 0, 1, rng)
-        mean, std = (self.mean, self.std) if self.kind == "gaussian" else (x.mean(0), x.std(0, correction=0))
+        if self.kind == "gaussian":
+            mean, std = self.mean, self.std
+        else:  # an image alone has statistics over its pixels only
+            mean, std = (x.mean(0), x.std(0, correction=0)) if len(x) > 1 else (x.mean(), x.std(correction=0))
         return normal(x.shape, rng).mul_(std).add_(mean).clamp_(0, 1)
