@@ -58,7 +58,7 @@ SABOTAGES = {
         LAWS + "no_negative_shows_the_right_label_of_its_image[hard_label]",
     ),
     "another image may be of the same class": Sabotage(
-        "negatives/_parts.py", "choose(y[pool] != y[:, None] if", "choose(y[pool] == y[pool, None] if",
+        "negatives/_parts.py", "allowed = y[pool] != y[:, None]", "allowed = y[pool] == y[pool, None]",
         NEGATIVES + "ten_thousand_draws_never_show_the_class_of_the_image[class_confusion]",
     ),
     "an image is mixed with itself": Sabotage(
