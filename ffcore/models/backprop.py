@@ -1,17 +1,14 @@
 """Backpropagation on the same widths and the same data path: the honest reference (Rumelhart, Hinton & Williams 1986)."""
 
-import itertools
-
 import torch.nn.functional as F
 from torch import nn
 
-from ffcore import goodness as formulas
 from ffcore.models import MODELS
-from ffcore.models.base import ACTIVATIONS, LayerSettings, Model, Term
+from ffcore.models.base import Stack, Term
 
 
 @MODELS.register("backprop")
-class Backprop(Model):
+class Backprop(Stack):
     """A multilayer perceptron trained end to end by cross-entropy: one loss moves all layers."""
 
     title = "Backpropagation"
@@ -23,15 +20,9 @@ class Backprop(Model):
     recommended = {"train.lr": 0.003}  # noqa: RUF012
     compiles = "scores"
 
-    Settings = LayerSettings
-
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
-        sizes = [self.shape[0] * self.shape[1] * self.shape[2], *settings.widths]
-        pairs = list(enumerate(itertools.pairwise(sizes)))
-        self.weights = nn.ParameterList(self.uniform(f"weight {i}", n, m, fan_in=m) for i, (m, n) in pairs)
-        self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=m) for i, (m, n) in pairs)
-        self.head = nn.Linear(sizes[-1], classes)
+        self.head = nn.Linear(settings.widths[-1], classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
@@ -43,18 +34,4 @@ class Backprop(Model):
             yield Term(0, F.cross_entropy(self.scores(x)["softmax"], y))
 
     def scores(self, image, goodness=None):
-        return {"softmax": self.head(self._activities(image)[-1]).float()}
-
-    def features(self, sample):
-        return self._activities(sample.image)
-
-    def incoming(self):
-        return list(zip(self.weights, self.biases, strict=True))
-
-    def _activities(self, image):
-        h = formulas.normalise(self.pixels(image), "rms")
-        out = []
-        for w, b in zip(self.weights, self.biases, strict=True):
-            h = ACTIVATIONS[self.settings.activation](F.linear(h, w, b))
-            out.append(h)
-        return out
+        return {"softmax": self.head(self.activities(image)[-1]).float()}

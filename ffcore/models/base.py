@@ -1,13 +1,16 @@
 """What a model is: groups of parameters, and local losses that arrive one at a time."""
 
 import hashlib
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
+from ffcore import goodness as formulas
 from ffcore import labels
 from ffcore.labels import Sample
 from ffcore.registry import Settings
@@ -117,7 +120,7 @@ class Model(nn.Module):
         """Goodness under every label, (B, C, H, W) → (B, classes, L)."""
         raise NotImplementedError
 
-    def pair_goodness(self, pair) -> tuple[Tensor, Tensor]:
+    def pair_goodness(self, pair, view=None) -> tuple[Tensor, Tensor]:
         """Goodness of a strategy's positives and negatives as training sees them, (B, L) each, without gradient."""
         raise NotImplementedError
 
@@ -132,3 +135,34 @@ class Model(nn.Module):
     def incoming(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
         """(weights (n, D), biases (n,)) of every layer, for inspection."""
         raise NotImplementedError
+
+
+class Stack(Model):
+    """Fully connected layers, one above the other, that see the image alone: what models without label inputs share."""
+
+    Settings = LayerSettings
+
+    def __init__(self, settings, shape, classes, seed=0, **standardise):
+        super().__init__(settings, shape, classes, seed, **standardise)
+        sizes = [self.shape[0] * self.shape[1] * self.shape[2], *settings.widths]
+        pairs = list(enumerate(itertools.pairwise(sizes)))
+        self.weights = nn.ParameterList(self.uniform(f"weight {i}", n, m, fan_in=m) for i, (m, n) in pairs)
+        self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=m) for i, (m, n) in pairs)
+
+    def layer(self, i: int, h: Tensor) -> Tensor:
+        """Activity of layer i from its input, (B, m) → (B, n)."""
+        return ACTIVATIONS[self.settings.activation](F.linear(h, self.weights[i], self.biases[i]))
+
+    def activities(self, image: Tensor) -> list[Tensor]:
+        """Activity of every layer, [(B, n₁), …]."""
+        h, out = formulas.normalise(self.pixels(image), "rms"), []
+        for i in range(len(self.weights)):
+            h = self.layer(i, h)
+            out.append(h)
+        return out
+
+    def features(self, sample):
+        return self.activities(sample.image)
+
+    def incoming(self):
+        return list(zip(self.weights, self.biases, strict=True))

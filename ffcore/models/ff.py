@@ -265,8 +265,8 @@ class ForwardForward(Model):
         return torch.stack([self.goodness(layer, h) for layer, h in enumerate(self.activities(sample))], 1)
 
     @torch.no_grad()
-    def pair_goodness(self, pair):
-        told = [self.goodness(layer, h) for layer, _, h in self.climb(pair, self.view(), len(self.weights))]
+    def pair_goodness(self, pair, view=None):
+        told = [self.goodness(layer, h) for layer, _, h in self.climb(pair, view or self.view(), len(self.weights))]
         return torch.stack(told, 1).chunk(2)
 
     def label_goodness(self, image, layers=0, view=None):

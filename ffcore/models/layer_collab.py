@@ -1,0 +1,31 @@
+"""Layer collaboration (Lorberbom et al., AAAI 2024): a layer's logit also counts the others' goodness, held fixed."""
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+
+from ffcore.models import MODELS
+from ffcore.models.ff import ForwardForward
+
+
+@MODELS.register("layer_collab")
+class LayerCollaboration(ForwardForward):
+    """Each layer asks whether all of them together tell the pair apart, and mends its own share: g_l + γ·Σ g_k, k ≠ l."""
+
+    title = "Layer collaboration"
+    source = "Lorberbom, Gat, Adi, Schwing & Hazan, AAAI 2024, 38(13), 14141-14148, arXiv 2305.12393"
+
+    class Settings(ForwardForward.Settings):
+        gamma: float = Field(1.0, ge=0, le=2, description="γ, weight of the other layers' goodness; the paper has 1")
+        mode: Literal["all", "previous", "next"] = Field("all", description="which others count: all, those below, those above")
+
+    def terms(self, x, y, pair, active, view=None):
+        view = view or self.view()
+        self.together = torch.cat(self.pair_goodness(pair, view))  # (2B, L), as they are before this step
+        yield from super().terms(x, y, pair, active, view)
+
+    def logits(self, layer, g):
+        others = {"all": [*range(layer), *range(layer + 1, len(self.weights))], "previous": range(layer),
+                  "next": range(layer + 1, len(self.weights))}[self.settings.mode]  # fmt: skip
+        return g + self.settings.gamma * self.together[:, list(others)].sum(1)
