@@ -24,6 +24,22 @@ def neutral(batch: int, classes: int, device=None) -> Tensor:
     return torch.full((batch, classes), 1 / classes, device=device)
 
 
+def joined(one: Tensor | None, other: Tensor | None, classes: int) -> Tensor | None:
+    """Labels of two stacked samples, (2B,) or, where they are not of one kind, (2B, C); None where neither has any."""
+    if one is None and other is None:
+        return None
+    if one is None or other is None or one.is_floating_point() != other.is_floating_point():
+        known = other if one is None else one
+
+        def soft(label: Tensor | None) -> Tensor:
+            if label is None:
+                return torch.zeros(len(known), classes, device=known.device)
+            return label if label.is_floating_point() else F.one_hot(label, classes).float()
+
+        one, other = soft(one), soft(other)
+    return torch.cat([one, other])
+
+
 def wrong(y: Tensor, classes: int, rng: torch.Generator) -> Tensor:
     """(B,) labels, uniform over the C - 1 wrong ones."""
     shift = torch.randint(1, classes, y.shape, generator=rng, device=y.device)

@@ -80,7 +80,7 @@ def features(model: Model, images: Tensor, precision: str = "float32", batch: in
     for x in images.split(batch):
         with autocast(precision, x.device):
             told = model.features(model.shown(x.float().div(255)))
-        parts.append([goodness.normalise(h.float(), "rms") for h in told])
+        parts.append([goodness.normalise(h.float().flatten(1), "rms") for h in told])
     return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 

@@ -24,30 +24,41 @@ def layers_now(terms: Iterable[Term]) -> list[dict[str, Any]]:
     """Per layer of the last step: loss, and mean and quantiles of the goodness of positives, negatives and their difference.
 
     `dprime` and `overlap` compare the two sets, `paired_dprime` (mean/s.d. of the difference) and `won` (share of pairs
-    whose positive is better) compare pair by pair: images differ far more than the two sides of a pair do.
+    whose positive is better) compare pair by pair: images differ far more than the two sides of a pair do. `traces` holds
+    what is special to the model. A layer without negatives has no sides.
     """
-    out = []
+    out: dict[int, dict[str, Any]] = {}
     for term in terms:
-        if "pos" not in term.stats:
-            continue
-        pos, neg = (term.stats[key].float()[:100_000] for key in ("pos", "neg"))
-        pair = pos - neg
-        quantiles = torch.tensor(QUANTILES, device=pos.device)
-        told = [torch.cat([g.mean()[None], g.quantile(quantiles)]).tolist() for g in (pos, neg, pair)]
-        gap, dprime, overlap = (value.item() for value in separation(pos, neg))
-        out.append(
-            {
-                "layer": term.group + 1,
-                "loss": term.loss.item(),
-                **dict(zip(("pos", "neg", "pair"), told, strict=True)),
-                "gap": gap,
-                "dprime": dprime,
-                "overlap": overlap,
-                "paired_dprime": (pair.mean() / pair.std(correction=0).clamp(min=1e-12)).item(),
-                "won": (pair > 0).float().mean().item(),
-            }
-        )
-    return out
+        own = {key: value.item() for key, value in term.stats.items() if key not in ("pos", "neg")}
+        if own or "pos" in term.stats:
+            out.setdefault(term.group + 1, {"layer": term.group + 1, "loss": term.loss.item(), "traces": own})
+        if "pos" in term.stats:
+            sides = [term.stats[key].float()[:100_000].view(len(term.stats[key]), -1).unbind(1) for key in ("pos", "neg")]
+            for layer, (pos, neg) in enumerate(zip(*sides, strict=True), term.group + 1):
+                row = out.setdefault(layer, {"layer": layer, "loss": term.loss.item(), "traces": {}})
+                row |= _sides(pos, neg)
+    return [out[layer] for layer in sorted(out)]
+
+
+def _sides(pos: Tensor, neg: Tensor) -> dict[str, Any]:
+    """What `layers_now` says of one layer's goodness, (B,) each."""
+    pair = pos - neg
+    quantiles = torch.tensor(QUANTILES, device=pos.device)
+    told = [torch.cat([g.mean()[None], g.quantile(quantiles)]).tolist() for g in (pos, neg, pair)]
+    gap, dprime, overlap = (value.item() for value in separation(pos, neg))
+    return {
+        **dict(zip(("pos", "neg", "pair"), told, strict=True)),
+        "gap": gap,
+        "dprime": dprime,
+        "overlap": overlap,
+        "paired_dprime": (pair.mean() / pair.std(correction=0).clamp(min=1e-12)).item(),
+        "won": (pair > 0).float().mean().item(),
+    }
+
+
+def per_unit(h: Tensor) -> Tensor:
+    """Activities as (rows, n): of a convolution, (B, n, H, W), every place is a row."""
+    return h if h.dim() == 2 else h.movedim(1, -1).flatten(0, -2)
 
 
 def histogram(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +108,7 @@ def snapshot(
         features = [model.features(sample) for sample in seen]
     dead = []
     for i, ((weight, bias), *activities) in enumerate(zip(model.incoming(), *features, strict=True), 1):
-        activity = torch.cat(activities).float()
+        activity = per_unit(torch.cat(activities)).float()
         on = (activity > 0).float().mean(0)
         dead.append((on == 0).float().mean().item())
         out |= {
@@ -105,12 +116,13 @@ def snapshot(
             f"rate_{i}": on,
             f"max_{i}": activity.amax(0),
             f"bias_{i}": bias,
-            f"weight_norm_{i}": weight.norm(dim=1),
-            f"gradient_norm_{i}": torch.zeros_like(bias) if weight.grad is None else weight.grad.norm(dim=1),
+            f"weight_norm_{i}": weight.flatten(1).norm(dim=1),
+            f"gradient_norm_{i}": torch.zeros_like(bias) if weight.grad is None else weight.grad.flatten(1).norm(dim=1),
         }
     first = model.incoming()[0][0]
     some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
-    out["fields"] = first[some.to(first.device)].view(len(some), *model.shape).mean(1).half()
+    fields = first[some.to(first.device)]
+    out["fields"] = (fields if fields.dim() == 4 else fields.view(len(some), *model.shape)).mean(1).half()
     arrays = {key: value.half() if key[-1].isdigit() else value for key, value in out.items()}
     return {key: value.cpu().numpy() for key, value in arrays.items()}, dead
 

@@ -81,7 +81,8 @@ class Trainer:
         self.train = TrainSettings(**config["train"])
         self.model = build_model(config, data)
         self.strategy = build_strategy(config)
-        self.rng = {purpose: generator(config["seed"], purpose, self.device) for purpose in ("negatives", "pixels")}
+        self.rng = {p: generator(config["seed"], p, self.device) for p in ("negatives", "pixels", "model")}
+        self.model.rng = self.rng["model"]
         self.groups = self.model.groups()
         self.in_turn = self.model.layer_groups()
         self.steps_per_epoch = -(-len(data.train.y) // self.train.batch_size)
@@ -140,6 +141,7 @@ class Trainer:
     def learn(self, x: Tensor, y: Tensor) -> list:
         """One step: every active group takes its local loss, in turn. Returns the terms."""
         done = []
+        self.model.progress = self.step / max(1, self.steps)
         if self.train.drop_pixels:
             x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"])
         with readout.autocast(self.train.precision, self.device):

@@ -455,9 +455,8 @@ def test_standardised_images_reach_the_net_standardised(model_name, toy):
 
 def test_every_option_of_every_model_does_something(model_name, toy):
     """An option that is accepted and ignored is a lie: changing any setting must change what the net becomes."""
-    changed = {"widths": [16], "objective": "threshold", "alpha": 1.0, "theta": 3.0, "norm": "standard", "peer": 0.5,
-               "activation": "gelu", "label": "overlay", "label_value": 3.0, "votes": [2], "gamma": 0.3,
-               "mode": "previous", "modulator": "novelty", "floor": 0.9, "memory": 0.0, "temperature": 0.1}  # fmt: skip
+    chosen = {"widths": [16], "votes": [2], "channels": [24, 24], "winners": 0.2}
+    needs = {"theta": {"model.objective": "threshold"}}  # where a setting counts only beside another
 
     def outcome(settings):
         trainer = Trainer(toy_config(model_name, set={"train.epochs": 1, **settings}), toy)
@@ -465,11 +464,10 @@ def test_every_option_of_every_model_does_something(model_name, toy):
             pass
         return torch.cat([v.flatten() for v in trainer.model.scores(batch_of(toy)[0]).values()])
 
-    fields = MODELS[model_name].Settings.model_fields
-    for key in fields:
-        base = {"model.objective": "threshold"} if key == "theta" else {}
-        assert key in changed, f"say here how to change the new setting '{key}'"
-        assert not torch.equal(outcome(base), outcome({**base, f"model.{key}": changed[key]})), key
+    for key, field in MODELS[model_name].Settings.model_fields.items():
+        other = chosen[key] if key in chosen else values(field)[-1]
+        base = needs.get(f"{model_name}.{key}", needs.get(key, {}))
+        assert not torch.equal(outcome(base), outcome({**base, f"model.{key}": other})), (key, other)
 
 
 def test_accuracy_of_a_constant_answer_is_chance():

@@ -97,7 +97,7 @@ def test_a_third_factor_is_positive_has_mean_1_and_carries_no_gradient(kind, toy
     x, y = batch_of(toy)
     _, told = terms(trainer, x + 0.3 * torch.rand(x.shape), y)
     for layer in range(3):
-        factor = trainer.model.weight(layer, *(term for term in told[layer].stats.values()))
+        factor = trainer.model.weight(layer, told[layer].stats["pos"], told[layer].stats["neg"])
         assert factor.min() >= 0.25
         assert factor.mean().item() == pytest.approx(1, abs=1e-4)
         assert not factor.requires_grad

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import nn
 
+from ffcore import goodness as formulas
 from ffcore.models import MODELS
 from ffcore.models.base import Stack, Term
 
@@ -18,7 +19,13 @@ class Backprop(Stack):
     has_goodness = False
     readouts = ("softmax",)
     recommended = {"train.lr": 0.003}  # noqa: RUF012
-    compiles = "scores"
+    compiles = "layer"
+    equation = (
+        r"\mathcal L=\mathrm{CE}\big(\mathrm{softmax}(V h_L),\,y\big),\quad "
+        r"\Delta W_l\propto-\frac{\partial\mathcal L}{\partial h_L}\frac{\partial h_L}{\partial h_{L-1}}\cdots"
+        r"\frac{\partial h_l}{\partial W_l}"
+    )
+    wiring = (("read-out", "layer above", "error"), ("layer above", "layer", "error"), ("layer", "layer below", "error"))
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
@@ -31,7 +38,11 @@ class Backprop(Stack):
 
     def terms(self, x, y, pair, active, view=None):
         if 0 in active:
-            yield Term(0, F.cross_entropy(self.scores(x)["softmax"], y))
+            h, kept = formulas.normalise(self.pixels(x), "rms"), 0.0
+            for i in range(len(self.weights)):
+                z, h = self.layer(i, h)
+                kept = kept + self.penalty(i, z, h)
+            yield Term(0, F.cross_entropy(self.head(h).float(), y) + kept)
 
     def scores(self, image, goodness=None):
         return {"softmax": self.head(self.activities(image)[-1]).float()}

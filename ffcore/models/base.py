@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
@@ -24,12 +25,32 @@ ACTIVATIONS = {
 
 
 class LayerSettings(Settings):
-    """A stack of fully connected layers."""
+    """A stack of layers and what their units do."""
 
     widths: tuple[Annotated[int, Field(ge=1, le=20_000)], ...] = Field(
         (500, 500), min_length=1, max_length=64, description="units of each layer"
     )
     activation: Literal["relu", "leaky_relu", "gelu", "silu"] = Field("relu", description="activity of a unit")
+    winners: float = Field(
+        1.0, gt=0, le=1, description="k-winners: share of a layer's units, the most active, that stay on for an image"
+    )
+
+
+class UnitSettings(LayerSettings):
+    """The same, and what a layer's loss does to keep its units alive."""
+
+    peer: float = Field(
+        0.0,
+        ge=0,
+        le=1_000,
+        description="peer normalisation: weight that pulls each unit's mean activity to the layer's; 0: off",
+    )
+    sparsity: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="adaptive sparsity: share of units on that a penalty of just enough weight aims at; 0: off",
+    )
 
 
 def generator(seed: int, purpose: str, device="cpu") -> torch.Generator:
@@ -39,11 +60,15 @@ def generator(seed: int, purpose: str, device="cpu") -> torch.Generator:
 
 
 class Term(NamedTuple):
-    """One local loss: `loss` may move the parameters of `group` and no others."""
+    """One local loss: `loss` may move the parameters of `group` and no others.
+
+    stats, detached: pos, neg, the goodness of the two sides, (B,), or (B, L) of a loss over all layers; and what the
+    model's `traces` name, a number each.
+    """
 
     group: int
     loss: Tensor
-    stats: dict[str, Tensor] = {}  # noqa: RUF012  (pos, neg: goodness (B,), detached)
+    stats: dict[str, Tensor] = {}  # noqa: RUF012
 
 
 class Model(nn.Module):
@@ -52,7 +77,9 @@ class Model(nn.Module):
     Facts: `is_local` no loss reaches beyond its own group · `uses_negatives` · `has_goodness` · `can_generate` ·
     `labelled` it is shown labels, so goodness can be asked for under each ·
     `readouts` names of what `scores` returns, the default first · `recommended` dotted settings that suit it ·
-    `compiles` the method that torch.compile takes.
+    `compiles` the method that torch.compile takes · `faithful` False for one that is flawed on purpose and reached by a
+    preset only · `equation` its rule in TeX · `traces` special quantities in its terms' stats, name → what it is ·
+    `wiring` what its paper adds to a stack of layers, (from, to, what flows), for the diagram.
     """
 
     name: ClassVar[str]
@@ -66,7 +93,12 @@ class Model(nn.Module):
     labelled: bool = True  # False for a net that is shown images alone, since its negatives need no labels
     recommended: ClassVar[Mapping[str, Any]] = {}
     compiles: ClassVar[str]
+    faithful: ClassVar[bool] = True
+    equation: ClassVar[str] = ""
+    traces: ClassVar[Mapping[str, str]] = {}
+    wiring: ClassVar[tuple[tuple[str, str, str], ...]] = ()
     Settings: ClassVar[type[Settings]]
+    progress = 0.0  # of the run, from 0 to 1; set before every step
 
     def __init__(self, settings, shape: Sequence[int], classes: int, seed: int = 0, mean=(0.0,), std=(1.0,)):
         """A net for images of `shape` (C, H, W) in [0, 1]; `mean` and `std` per channel standardise them on the way in."""
@@ -75,6 +107,7 @@ class Model(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.standardises = tuple(mean) != (0.0,) or tuple(std) != (1.0,)
+        self.rng = generator(seed, "model")  # what its own noise is drawn from; a run puts its saved one here
 
     def unlabelled(self) -> None:
         """Make this a net that is shown no labels: trying them on says nothing, so only the softmax head reads it."""
@@ -99,6 +132,43 @@ class Model(nn.Module):
         if self.standardises:
             image = (image - self.mean) / self.std
         return image.flatten(1)
+
+    def track_units(self, units: Sequence[int]) -> None:
+        """Make the running statistics that `activate` and `penalty` need for layers of so many units."""
+        for i, n in enumerate(units):
+            self.register_buffer(f"mean_activity_{i}", torch.zeros(n))  # for peer normalisation
+        if self.settings.sparsity:
+            self.register_buffer("sparsity_weight", torch.zeros(len(units)))
+
+    def activate(self, z: Tensor) -> Tensor:
+        """Activity of a layer's units from their drive, (B, n) → (B, n); of k winners only, if so set (Ahmad & Scheinkman
+        2019, arXiv 1903.11257)."""
+        h = ACTIVATIONS[self.settings.activation](z)
+        if self.settings.winners == 1:
+            return h
+        k = math.ceil(self.settings.winners * h.shape[1])
+        return torch.where(h >= h.topk(k, dim=1).values[:, -1:], h, 0.0)
+
+    def penalty(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
+        """What keeps a layer's units alive and apart, from their drive and activity, (B, n).
+
+        Peer normalisation (Hinton 2022, and his code): λ · mean over units of (their mean activity - the layer's)²,
+        with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them.
+        Adaptive sparsity: λ · mean |h|, λ ≥ 0 rising while more units are on than wanted and falling else (dual ascent).
+        """
+        told = 0.0
+        if self.settings.peer:
+            running = getattr(self, f"mean_activity_{layer}")
+            drive = z.mean(0)
+            mean = 0.9 * running + 0.1 * (drive + (h.mean(0) - drive).detach())  # h's value, z's gradient
+            running.copy_(mean.detach())
+            told = told + self.settings.peer * (mean - mean.mean()).square().mean()
+        if self.settings.sparsity:
+            weight = self.sparsity_weight
+            on = (h.detach() > 0).float().mean()
+            weight[layer] = (weight[layer] + 0.05 * (on - self.settings.sparsity)).clamp(min=0)
+            told = told + weight[layer].clone() * h.abs().mean()
+        return told
 
     def groups(self) -> list[list[nn.Parameter]]:
         """What each local loss may move; the loop gives every group an optimiser of its own."""
@@ -129,18 +199,22 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def features(self, sample: Sample) -> list[Tensor]:
-        """Activity of every layer, [(B, n₁), …], before any normalisation."""
+        """Activity of every layer, [(B, n₁) or (B, n₁, H, W), …], before any normalisation or mask."""
         raise NotImplementedError
 
     def incoming(self) -> list[tuple[nn.Parameter, nn.Parameter]]:
-        """(weights (n, D), biases (n,)) of every layer, for inspection."""
+        """(weights (n, D) or (n, m, h, w), biases (n,)) of every layer, for inspection."""
         raise NotImplementedError
+
+    def transmitted(self, sample: Sample) -> list[Tensor]:
+        """What each layer passes on, [(B, n₁), …]: its activity, unless the model masks that."""
+        return self.features(sample)
 
 
 class Stack(Model):
     """Fully connected layers, one above the other, that see the image alone: what models without label inputs share."""
 
-    Settings = LayerSettings
+    Settings = UnitSettings
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
@@ -148,16 +222,18 @@ class Stack(Model):
         pairs = list(enumerate(itertools.pairwise(sizes)))
         self.weights = nn.ParameterList(self.uniform(f"weight {i}", n, m, fan_in=m) for i, (m, n) in pairs)
         self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=m) for i, (m, n) in pairs)
+        self.track_units(settings.widths)
 
-    def layer(self, i: int, h: Tensor) -> Tensor:
-        """Activity of layer i from its input, (B, m) → (B, n)."""
-        return ACTIVATIONS[self.settings.activation](F.linear(h, self.weights[i], self.biases[i]))
+    def layer(self, i: int, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Drive and activity of layer i from its input, (B, m) → (B, n) each."""
+        z = F.linear(h, self.weights[i], self.biases[i])
+        return z, self.activate(z)
 
     def activities(self, image: Tensor) -> list[Tensor]:
         """Activity of every layer, [(B, n₁), …]."""
         h, out = formulas.normalise(self.pixels(image), "rms"), []
         for i in range(len(self.weights)):
-            h = self.layer(i, h)
+            h = self.layer(i, h)[1]
             out.append(h)
         return out
 

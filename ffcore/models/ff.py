@@ -14,7 +14,7 @@ from ffcore import labels
 from ffcore.errors import Refused
 from ffcore.labels import Sample
 from ffcore.models import MODELS
-from ffcore.models.base import ACTIVATIONS, LayerSettings, Model, Term
+from ffcore.models.base import LayerSettings, Model, Term, UnitSettings
 
 
 class View:
@@ -85,15 +85,25 @@ class ForwardForward(Model):
     source = "Hinton 2022, arXiv 2212.13345"
     recommended = {"negatives.name": "hard_label", "train.lr": 0.02}  # noqa: RUF012
     compiles = "term"
+    equation = (
+        r"\mathcal L_l=\mathrm{softplus}\big(-\alpha\,(g_l^+-g_l^-)\big),\qquad g_l=\tfrac1n\textstyle\sum_i h_{l,i}^2,"
+        r"\quad h_l=\mathrm{ReLU}\big(W_l\,\mathrm{norm}(h_{l-1})+b_l\big)"
+    )
 
-    class Settings(NetSettings):
+    class Settings(NetSettings, UnitSettings):
         objective: Literal["gap", "threshold"] = Field(
             "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
         )
         alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
         theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
+        goodness: Literal["mean_square", "mean"] = Field(
+            "mean_square", description="of a layer's activities; the mean keeps a gradient where activity is small"
+        )
         peer: float = Field(
-            0.03, ge=0, le=1_000, description="peer normalisation: weight that pulls each unit's mean activity to its layer's"
+            0.03,
+            ge=0,
+            le=1_000,
+            description="peer normalisation: weight that pulls each unit's mean activity to its layer's; 0: off",
         )
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
@@ -109,22 +119,27 @@ class ForwardForward(Model):
         )
         self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=fans[i]) for i, n in enumerate(settings.widths))
         self.label_weights = self.uniform("label", classes, sizes[1], fan_in=fans[0])
+        self.squares = getattr(settings, "goodness", "mean_square") == "mean_square"
         self.votes = [v - 1 for v in settings.votes] or list(range(len(settings.widths)))
         self.head = nn.Linear(sum(settings.widths[v] for v in self.votes), classes)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        for i, n in enumerate(settings.widths):
-            self.register_buffer(f"mean_activity_{i}", torch.zeros(n))  # for peer normalisation
+        if isinstance(settings, UnitSettings):
+            self.track_units(settings.widths)
 
     # The hooks.
 
-    def activity(self, layer: int, z: Tensor) -> Tensor:
-        """Activity of a layer's units from their drive, (B, n) → (B, n)."""
-        return ACTIVATIONS[self.settings.activation](z)
+    def context(self, z: Tensor, label: Tensor | None) -> Any:
+        """What reaches every layer from elsewhere, given layer 1's drive (B, n₁) and the label shown; nothing as a rule."""
+        return None
+
+    def activity(self, layer: int, z: Tensor, context: Any) -> Tensor:
+        """Activity of a layer's units from their drive, (B, n) → (B, n), and from what `context` returned."""
+        return self.activate(z)
 
     def goodness(self, layer: int, h: Tensor) -> Tensor:
         """(B, n) → (B,)."""
-        return formulas.mean_square(h)
+        return formulas.mean_square(h) if self.squares else h.mean(1)
 
     def logits(self, layer: int, g: Tensor) -> Tensor:
         """What the objective sees of a layer's goodness, (B,) → (B,)."""
@@ -135,18 +150,12 @@ class ForwardForward(Model):
         return 1.0
 
     def extra(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
-        """What a layer's loss holds besides the objective: peer normalisation, if it is on.
+        """What a layer's loss holds besides the objective: what keeps its units alive, if that is on."""
+        return self.penalty(layer, z, h)
 
-        Peer normalisation (Hinton 2022, and his code): λ · mean over units of (their mean activity - the layer's)²,
-        with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them.
-        """
-        if not self.settings.peer:
-            return 0.0
-        running = getattr(self, f"mean_activity_{layer}")
-        drive = z.mean(0)
-        mean = 0.9 * running + 0.1 * (drive + (h.mean(0) - drive).detach())  # h's value, z's gradient
-        running.copy_(mean.detach())
-        return self.settings.peer * (mean - mean.mean()).square().mean()
+    def traced(self, layer: int) -> dict[str, Tensor]:
+        """The numbers that `traces` names, of the pair that layer has just seen."""
+        return {}
 
     # The rule, once for all variants.
 
@@ -164,12 +173,12 @@ class ForwardForward(Model):
     def product(self, image: Tensor, view: View | None = None) -> tuple[Tensor, Tensor]:
         """Layer 1's image product (B, n₁) and the image's squared length (B, 1)."""
         x = formulas.centred(labels.room(self.pixels(image), self.classes, self.settings.label), self.settings.norm)
-        return F.linear(x, self.weights[0]).float(), torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
+        return self.multiply(0, x).float(), torch.linalg.vector_norm(x, dim=1, keepdim=True).square()
 
     def first_drive(self, product: Tensor, squared: Tensor, label: Tensor | None) -> Tensor:
         """Layer 1's drive under a label: W·norm([image, label]) + b = s·(W·image + W_label[label]) + b, (B, n₁)."""
         s = self.scale(squared, label)
-        return s * (product + labels.drive(label, self.label_weights, self.settings.label_value)) + self.biases[0]
+        return s * (product + labels.drive(label, self.label_table(), self.settings.label_value)) + self.bias(0)
 
     def scale(self, squared: Tensor, label: Tensor | None) -> Tensor:
         """Factor that normalises layer 1's input under a label, (B, 1)."""
@@ -183,20 +192,36 @@ class ForwardForward(Model):
         """
         product, squared = (view or self).product(image)
         s = self.scale(squared, torch.zeros(len(image), dtype=torch.long, device=image.device))
-        return torch.addcmul(self.biases[0], s, product), s
+        return torch.addcmul(self.bias(0), s, product), s
+
+    def multiply(self, layer: int, x: Tensor) -> Tensor:
+        """A layer's weights on its input, (B, m) → (B, n)."""
+        return F.linear(x, self.weights[layer])
+
+    def bias(self, layer: int) -> Tensor:
+        """(n,)."""
+        return self.biases[layer]
+
+    def label_table(self) -> Tensor:
+        """What each label adds to layer 1's product, (C, n₁)."""
+        return self.label_weights
 
     def drive(self, layer: int, h: Tensor) -> Tensor:
         """Drive of a layer above the first from the activity below, (B, m) → (B, n)."""
         return F.linear(formulas.normalise(h, self.settings.norm), self.weights[layer], self.biases[layer]).float()
 
+    def rise(self, z: Tensor, label: Tensor | None, depth: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(layer, drive, activity) of the first `depth` layers (0: all) from layer 1's drive under a label."""
+        given = self.context(z, label)
+        depth = depth or len(self.weights)
+        for layer in range(depth):
+            h = self.activity(layer, z, given)
+            yield layer, z, h
+            z = self.drive(layer + 1, h) if layer + 1 < depth else z
+
     def activities(self, sample: Sample, view: View | None = None) -> list[Tensor]:
         """Activity of every layer, [(B, n₁), …]; the first may come from the step's view."""
-        h = self.activity(0, self.sample_drive(sample, view or self))
-        out = [h]
-        for layer in range(1, len(self.weights)):
-            h = self.activity(layer, self.drive(layer, h))
-            out.append(h)
-        return out
+        return [h for _, _, h in self.rise(self.sample_drive(sample, view or self), sample.label)]
 
     def terms(self, x, y, pair, active, view=None):
         view = view or self.view()
@@ -218,9 +243,13 @@ class ForwardForward(Model):
         h = None
         for layer in range(depth):
             with torch.set_grad_enabled(layer in active):
-                # detach: no error crosses a layer
-                z = self.pair_drive(pair, view) if layer == 0 else self.drive(layer, self.pair_input(pair, layer, h.detach()))
-                h = self.activity(layer, z)
+                if layer == 0:
+                    z = self.pair_drive(pair, view)
+                    given = self.context(z.detach(), labels.joined(pair.pos.label, pair.neg.label, self.classes))
+                else:
+                    # detach: no error crosses a layer
+                    z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
+                h = self.activity(layer, z, given)
             yield layer, z, h
 
     def pair_drive(self, pair, view: View) -> Tensor:
@@ -239,7 +268,7 @@ class ForwardForward(Model):
         if sample.label is None or sample.label.is_floating_point():
             return self.first_drive(*view.product(sample.image), sample.label)
         base, s = view.base(sample.image)
-        return torch.addcmul(base, s, labels.drive(sample.label, self.label_weights, self.settings.label_value))
+        return torch.addcmul(base, s, labels.drive(sample.label, self.label_table(), self.settings.label_value))
 
     def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
         """The local loss of one layer from its stacked drive and activity, (2B, n)."""
@@ -251,7 +280,7 @@ class ForwardForward(Model):
             loss = formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
         pos, neg = g.detach().chunk(2)
         loss = (loss * self.weight(layer, pos, neg)).mean() + self.extra(layer, z, h)
-        return Term(layer, loss, {"pos": pos, "neg": neg})
+        return Term(layer, loss, {"pos": pos, "neg": neg, **self.traced(layer)})
 
     # Read-outs.
 
@@ -270,17 +299,14 @@ class ForwardForward(Model):
         return torch.stack(told, 1).chunk(2)
 
     def label_goodness(self, image, layers=0, view=None):
-        depth = layers or len(self.weights)
         base, s = (view or self).base(image)
-        table = self.settings.label_value * self.label_weights
+        table = self.settings.label_value * self.label_table()
         out = []
         for c in range(self.classes):
-            h = self.activity(0, torch.addcmul(base, s, table[c]))
-            out.append([self.goodness(0, h)])
-            for layer in range(1, min(depth, len(self.weights))):
-                h = self.activity(layer, self.drive(layer, h))
-                out[-1].append(self.goodness(layer, h))
-        return torch.stack([torch.stack(g, 1) for g in out], 1)
+            label = torch.full((len(image),), c, device=image.device)
+            told = self.rise(torch.addcmul(base, s, table[c]), label, min(layers, len(self.weights)))
+            out.append(torch.stack([self.goodness(layer, h) for layer, _, h in told], 1))
+        return torch.stack(out, 1)
 
     def scores(self, image, goodness=None):
         told = {"softmax": self.head(self.neutral_votes(image)).float()}

@@ -16,6 +16,13 @@ class LayerCollaboration(ForwardForward):
     title = "Layer collaboration"
     source = "Lorberbom, Gat, Adi, Schwing & Hazan, AAAI 2024, 38(13), 14141-14148, arXiv 2305.12393"
 
+    equation = (
+        r"\mathcal L_l=\mathrm{softplus}\Big(-\alpha\big[(g_l^++\gamma\textstyle\sum_{k\ne l}g_k^+)"
+        r"-(g_l^-+\gamma\sum_{k\ne l}g_k^-)\big]\Big),\quad g_k\ \text{held fixed}"
+    )
+    traces = {"others": "share of the pairs that the other layers already get right"}  # noqa: RUF012
+    wiring = (("layer above", "layer", "goodness"), ("layer", "layer above", "goodness"), ("layer below", "layer", "goodness"))
+
     class Settings(ForwardForward.Settings):
         gamma: float = Field(1.0, ge=0, le=2, description="γ, weight of the other layers' goodness; the paper has 1")
         mode: Literal["all", "previous", "next"] = Field("all", description="which others count: all, those below, those above")
@@ -26,6 +33,15 @@ class LayerCollaboration(ForwardForward):
         yield from super().terms(x, y, pair, active, view)
 
     def logits(self, layer, g):
+        others = self.others(layer)
+        return g + self.settings.gamma * self.together[:, others].sum(1)
+
+    def others(self, layer: int) -> list[int]:
+        """The layers whose goodness counts for this one."""
         others = {"all": [*range(layer), *range(layer + 1, len(self.weights))], "previous": range(layer),
                   "next": range(layer + 1, len(self.weights))}[self.settings.mode]  # fmt: skip
-        return g + self.settings.gamma * self.together[:, list(others)].sum(1)
+        return list(others)
+
+    def traced(self, layer):
+        pos, neg = self.together[:, self.others(layer)].sum(1).chunk(2)
+        return {"others": (pos > neg).float().mean()}

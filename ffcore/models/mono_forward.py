@@ -7,7 +7,7 @@ from torch import nn
 
 from ffcore import goodness as formulas
 from ffcore.models import MODELS
-from ffcore.models.base import LayerSettings, Stack, Term
+from ffcore.models.base import Stack, Term, UnitSettings
 
 
 @MODELS.register("mono_forward")
@@ -20,8 +20,11 @@ class MonoForward(Stack):
     readouts = ("goodness", "last")
     recommended = {"train.lr": 0.01, "train.weight_decay": 0.3}  # noqa: RUF012
     compiles = "layer"
+    equation = r"\mathcal L_l=\mathrm{CE}\big(M_l\,h_l,\;y\big),\qquad G_{l,c}=M_{l,c}\cdot h_l"
+    traces = {"right": "share of the batch that the layer's own projection gets right"}  # noqa: RUF012
+    wiring = (("layer", "projection M", "activity"), ("projection M", "layer", "its error"))
 
-    class Settings(LayerSettings):
+    class Settings(UnitSettings):
         temperature: float = Field(1.0, gt=0, le=1_000, description="goodness is divided by it before the softmax")
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
@@ -38,9 +41,11 @@ class MonoForward(Stack):
         for i in range(max(active, default=-1) + 1):
             with torch.set_grad_enabled(i in active):
                 # detach: no error crosses a layer
-                h = self.layer(i, h.detach())
+                z, h = self.layer(i, h.detach())
             if i in active:
-                yield Term(i, F.cross_entropy(F.linear(h, self.projections[i]).float() / self.settings.temperature, y))
+                told = F.linear(h, self.projections[i]).float()
+                loss = F.cross_entropy(told / self.settings.temperature, y) + self.penalty(i, z, h)
+                yield Term(i, loss, {"right": (told.argmax(1) == y).float().mean()})
 
     def label_goodness(self, image):
         told = [F.linear(h, m).float() for h, m in zip(self.activities(image), self.projections, strict=True)]

@@ -34,6 +34,16 @@ class ThreeFactor(ForwardForward):
     title = "Three-factor"
     source = "Frémaux & Gerstner, Front. Neural Circuits 9:85 (2016), doi 10.3389/fncir.2015.00085"
 
+    equation = (
+        r"\Delta W_l=-\eta\;\big\langle M\;\nabla_{W_l}\,\mathrm{softplus}(-\alpha(g_l^+-g_l^-))\big\rangle,"
+        r"\qquad \langle M\rangle=1"
+    )
+    traces = {  # noqa: RUF012
+        "modulator": "spread of the modulator M over the batch (its mean is 1)",
+        "expected_reward": "running mean of the net's own success",
+    }
+    wiring = (("read-out", "modulator M", "its own success"), ("modulator M", "layer", "how much to learn"))
+
     class Settings(ForwardForward.Settings):
         modulator: Literal["reward_prediction", "top_down", "layer_agreement", "novelty", "attention", "none"] = Field(
             "reward_prediction", description="the third factor M"
@@ -61,7 +71,11 @@ class ThreeFactor(ForwardForward):
     def weight(self, layer, pos, neg):
         factor = self.modulator(layer, pos)
         factor = factor / factor.mean().clamp(min=1e-6)
-        return self.settings.floor + (1 - self.settings.floor) * factor
+        self.factor = self.settings.floor + (1 - self.settings.floor) * factor
+        return self.factor
+
+    def traced(self, layer):
+        return {"modulator": self.factor.std(correction=0), "expected_reward": self.expected_reward.clone()}
 
     @torch.no_grad()
     def modulator(self, layer: int, pos: Tensor) -> Tensor:

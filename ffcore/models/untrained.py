@@ -13,6 +13,7 @@ class Untrained(ForwardForward):
     uses_negatives = False
     readouts = ("softmax", "goodness")
     Settings = NetSettings
+    equation = r"h_l=\mathrm{ReLU}\big(W_l\,\mathrm{norm}(h_{l-1})+b_l\big),\qquad W_l,\,b_l\ \text{as drawn}"
     recommended = {"train.lr": 0.01}  # noqa: RUF012
 
     def terms(self, x, y, pair, active, view=None):
