@@ -40,13 +40,14 @@ def thin(lines: np.ndarray, limit: int = POINTS) -> np.ndarray:
 Rows = list[tuple[float, dict]]  # (epoch, what a tick says of one layer)
 
 
-def by_layer(ticks: Sequence[dict]) -> dict[int, Rows]:
-    """Tick events, layer by layer, counted from 1: under the greedy and alternate schedules a tick tells only of the
-    layers that learn."""
+def by_layer(ticks: Sequence[dict], has: str = "gap") -> dict[int, Rows]:
+    """What ticks tell of `has`, layer by layer, counted from 1: under the greedy and alternate schedules a tick tells only of
+    the layers that learn, and a layer without negatives has no gap."""
     layers: dict[int, Rows] = {}
     for tick in ticks:
         for row in tick["layers"]:
-            layers.setdefault(row["layer"], []).append((tick["epoch"], row))
+            if has in row:
+                layers.setdefault(row["layer"], []).append((tick["epoch"], row))
     return dict(sorted(layers.items()))
 
 
@@ -103,13 +104,14 @@ def _banded(x: np.ndarray, values: np.ndarray, name: str, colour: str, dash: str
     ]  # fmt: skip
 
 
-def loss(ticks: Sequence[dict], limit: int = POINTS, told: int = 0) -> dict:
-    """The loss over training, for nets that have no goodness."""
+def loss(ticks: Sequence[dict], limit: int = POINTS, told: int = 0, title: str = "") -> dict:
+    """The loss over training of all layers together; with a `title` as high as a layer's charts."""
     x, y = (np.array([t[key] for t in ticks], float) for key in ("epoch", "loss"))
     keep = thin(y[None], limit)
     line = {"color": POSITIVE, "width": 2.2}
     traces = [{"x": _pack(x[keep]), "y": _pack(y[keep]), "mode": "lines", "line": line, "hovertemplate": "%{y:.3g}"}]
-    return _tell(_figure(traces, 300, x="epoch", y="loss"), len(keep), max(told, len(x)))
+    figure = _figure(traces, CURVE if title else 300, x="epoch", y="loss")
+    return _tell(_titled(figure, title) if title else figure, len(keep), max(told, len(x)))
 
 
 SEPARATION = {  # what a tick says of a layer → (heading, axis)
@@ -134,6 +136,76 @@ def separation(layers: dict[int, Rows], key: str, limit: int = POINTS, told: Map
         figure["layout"]["yaxis"] |= {"tickformat": ".0%"}
         return _tell(_level(figure, 0.5, "coin toss"), shown, of)
     return _tell(_level(figure, 0), shown, of)
+
+
+def special(layers: dict[int, Rows], key: str, limit: int = POINTS, told: Mapping[int, int] = MappingProxyType({})) -> dict:
+    """One of a model's own quantities over training, a line per layer; what is no number is left out."""
+    traces, shown, of = [], 0, 0
+    for i, rows in layers.items():
+        values = [(epoch, row["traces"].get(key)) for epoch, row in rows if isinstance(row.get("traces"), dict)]
+        x, y = np.array([(e, v) for e, v in values if _is_number(v)], float).reshape(-1, 2).T
+        if not len(x):
+            continue
+        keep = thin(y[None], limit)
+        shown, of = max(shown, len(keep)), max(of, len(x), told.get(i, 0))
+        traces.append({"x": _pack(x[keep]), "y": _pack(y[keep]), "name": f"layer {i}", "mode": "lines", **_of_layer(i)})
+    return _tell(_titled(_figure(traces, CURVE, x="epoch", y="", legend=True), html.escape(key.replace("_", " "))), shown, of)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+COMPARED = ("#009E73", "#CC79A7", "#E69F00")  # runs side by side, the one in question first
+
+
+def accuracies(runs: Mapping[str, Mapping[float, float]], over: str = "epoch") -> dict:
+    """Validation accuracy of runs over training, {name: {x: share}}, by the share of errors as in `accuracy`."""
+    traces, lowest = [], 0.5
+    for i, (name, values) in enumerate(runs.items()):
+        if not values:
+            continue
+        x, (y,) = _few([dict(values)])
+        errors = [max(1 - v, LEAST_ERROR) for v in y]
+        lowest = min([lowest, *errors])
+        traces.append(
+            {
+                "x": x, "y": _list(errors), "text": [f"{v:.2%}" for v in y], "name": html.escape(name),
+                "mode": "lines+markers" if len(x) <= 40 else "lines", **_of_run(i), "hovertemplate": "%{text}",
+            }
+        )  # fmt: skip
+    figure = _titled(_figure(traces, 260, x=over, y="validation accuracy", legend=True), "Accuracy on validation images")
+    return _legend_below(_by_errors(figure, lowest, 0.95), over)
+
+
+def dead_beside(runs: Mapping[str, Mapping[int, Mapping[float, float]]], over: str = "epoch") -> dict:
+    """Share of dead units of runs over training, {name: {layer: {x: share}}}: a colour per run, a dash per layer."""
+    traces, top = [], 0.0
+    for i, (name, layers) in enumerate(runs.items()):
+        for layer, values in sorted(layers.items()):
+            x, (y,) = _few([dict(values)])
+            top, style = max([top, *y]), _of_run(i, layer)
+            mode = "lines+markers" if len(x) <= 40 else "lines"
+            told = {"name": f"{html.escape(name)}, layer {layer}", "mode": mode, **style, "hovertemplate": "%{y:.1%}"}
+            traces.append({"x": x, "y": _list(y), **told})
+    figure = _titled(_figure(traces, 260, x=over, y="dead units", legend=True), "Dead units")
+    figure["layout"]["yaxis"] |= {"tickformat": ".0%", "range": [0, max(0.1, 1.15 * top)]}
+    return _legend_below(figure, over)
+
+
+def _of_run(i: int, layer: int = 1) -> dict:
+    dash, mark = DASHES[(layer - 1) % len(DASHES)], MARKS[i % len(MARKS)]
+    return {"line": {"color": COMPARED[i % 3], "dash": dash, "width": 2.2}, "marker": {"symbol": mark, "size": 6}}
+
+
+def _legend_below(figure: dict, over: str) -> dict:
+    """The legend below the chart, as names of runs are long; an x axis that does not count epochs in percent."""
+    if over != "epoch":
+        figure["layout"]["xaxis"] |= {"tickformat": ".0%"}
+    figure["layout"]["legend"] |= {"x": 0, "xanchor": "left", "y": -0.24, "yanchor": "top"}
+    figure["layout"]["margin"] |= {"t": 30, "b": 84}
+    figure["layout"]["height"] = 310
+    return figure
 
 
 def _of_layer(layer: int, width: float = 2) -> dict:

@@ -28,7 +28,9 @@ class Story:
         return Story(list(self.ticks), list(self.epochs), list(self.alarms), self.told.copy())
 
     def take(self, event: dict) -> None:
-        """Add one event."""
+        """Add one event; what a hand has made unreadable is passed over."""
+        if not _sound(event):
+            return
         match event.get("event"):
             case "tick":
                 self.ticks.append(event)
@@ -44,6 +46,40 @@ class Story:
                     part[:] = [e for e in part if e["step"] <= event["step"]]
 
 
+def _sound(event: dict) -> bool:
+    """Has it the numbers that every chart relies on?"""
+    needs = ("step", "epoch") if event.get("event") in ("tick", "epoch") else ("step",)
+    layers = event.setdefault("layers", [])
+    rows = isinstance(layers, list) and all(isinstance(r, dict) and isinstance(r.get("layer"), int) for r in layers)
+    return rows and all(isinstance(event.get(key), int | float) for key in needs)
+
+
+def accuracies(story: Story, readouts: list[str]) -> dict[int, float]:
+    """{epoch: validation accuracy} by the first of these read-outs that a run has, or else its best."""
+    out = {}
+    for event in story.epochs:
+        told = event.get("validation")
+        told = {k: v for k, v in told.items() if is_share(v)} if isinstance(told, dict) else {}
+        if told:
+            out[event["epoch"]] = next((told[name] for name in readouts if name in told), max(told.values()))
+    return out
+
+
+def dead(story: Story) -> dict[int, dict[int, float]]:
+    """{layer: {epoch: share of dead units}}"""
+    out: dict[int, dict[int, float]] = {}
+    for event in story.epochs:
+        for row in event.get("layers", []):
+            if is_share(row.get("dead")):
+                out.setdefault(row["layer"], {})[event["epoch"]] = row["dead"]
+    return out
+
+
+def is_share(value: Any) -> bool:
+    """A number within [0, 1]? An imported run may hold anything."""
+    return isinstance(value, int | float) and 0 <= value <= 1
+
+
 def _halved(ticks: list[dict]) -> list[dict]:
     """Half as many ticks, the highest and lowest losses and gaps among them."""
     layers = sorted({row["layer"] for tick in ticks for row in tick["layers"]})
@@ -51,7 +87,7 @@ def _halved(ticks: list[dict]) -> list[dict]:
     for i, tick in enumerate(ticks):
         lines[0, i] = tick["loss"]
         for row in tick["layers"]:
-            lines[1 + layers.index(row["layer"]), i] = row["gap"]
+            lines[1 + layers.index(row["layer"]), i] = row.get("gap", np.nan)  # a layer without negatives has none
     return [ticks[i] for i in charts.thin(lines, len(ticks) // 2)]
 
 

@@ -10,6 +10,7 @@ st.navigation(
         st.Page("views/live.py", title="Live", icon=":material/monitoring:"),
         st.Page("views/runs.py", title="Runs", icon=":material/table_rows:"),
         st.Page("views/negatives.py", title="Negatives", icon=":material/contrast:"),
+        st.Page("views/variants.py", title="Variants", icon=":material/account_tree:"),
     ],
     position="top",
 ).run()

@@ -120,17 +120,21 @@ def asked_number(key: str, low: int, high: int, default: int) -> int:
     return default
 
 
-def choose(widget: Callable, label: str, key: str, options: Mapping[str, str], default: str, **more: Any) -> str:
+def choose(
+    widget: Callable, label: str, key: str, options: Mapping[str, str], default: str, spot: str | None = None, **more: Any
+) -> str:
     """A select box or segmented control over {name: shown text} whose name lives in the address as `?key=`.
 
-    Streamlit's own binding would put the shown text there, which no link should depend on.
+    Streamlit's own binding would put the shown text there, which no link should depend on. `spot` is the widget's own key,
+    where another page has another widget for the same choice: the state of one means nothing to the other.
     """
+    spot = spot or key
     asked = st.query_params.get(key)
     if asked is not None and asked not in options:
         st.warning(f"The address asks for {key} {quote(asked)}; there is {', '.join(options)}. Showing {default}.")
-    if st.session_state.get(key) not in options:
-        st.session_state[key] = asked if asked in options else default
-    name = widget(label, list(options), format_func=options.get, key=key, **more)
+    if st.session_state.get(spot) not in options:
+        st.session_state[spot] = asked if asked in options else default
+    name = widget(label, list(options), format_func=options.get, key=spot, **more)
     if name != default:
         st.query_params[key] = name
     else:
@@ -178,6 +182,11 @@ def quote(text: str, most: int = 40) -> str:
     """A stranger's text, harmless inside Markdown."""
     short = text if len(text) <= most else text[: most - 1] + "…"
     return "`" + "".join(c if c.isprintable() and c != "`" else "·" for c in short) + "`"
+
+
+def plain(text: str) -> str:
+    """Any text as Markdown that shows it as it is: no link, picture, formula or colour is made of it."""
+    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:])", r"\\\1", text)
 
 
 def latest(runs: list[Run], fits: Callable[[Run], bool] = lambda run: True) -> Run | None:

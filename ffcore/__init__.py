@@ -17,6 +17,7 @@ _WHERE = {
     "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
     "command": "rundir", "app": "serve",
     "examples": "catalogue", "doctor": "catalogue", "study": "studies", "study_negatives": "studies",
+    "study_remedies": "studies", "health": "trained",
     "stored_studies": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip
 

@@ -17,8 +17,19 @@ def models(name: str | None = None) -> list[dict[str, Any]]:
     """Every model, or the one called `name`, as `ffcore models --json` tells it."""
     from ffcore.models import MODELS
 
-    facts = ("is_local", "uses_negatives", "has_goodness", "can_generate", "readouts", "recommended")
-    return _items(MODELS, name, lambda cls: _told(cls, cls.Settings, facts))
+    facts = ("is_local", "uses_negatives", "has_goodness", "can_generate", "readouts", "recommended", "faithful")
+    return _items(MODELS, name, lambda cls: {**_told(cls, cls.Settings, facts), **_shown(cls)})
+
+
+def _shown(cls) -> dict[str, Any]:
+    """Equation, traced quantities and wiring of a model, for a page of its own. A plug-in may say none, or nonsense."""
+    equation, traces, wiring = cls.equation, cls.traces, cls.wiring
+    wires = [list(wire) for wire in wiring if isinstance(wire, list | tuple)] if isinstance(wiring, list | tuple) else []
+    return {
+        "equation": equation if isinstance(equation, str) else "",
+        "traces": {str(k): str(v) for k, v in traces.items()} if hasattr(traces, "items") else {},
+        "wiring": [wire for wire in wires if len(wire) == 3 and all(isinstance(part, str) for part in wire)],
+    }
 
 
 def negatives(name: str | None = None) -> list[dict[str, Any]]:
@@ -54,7 +65,7 @@ def presets(name: str | None = None) -> list[dict[str, Any]]:
     """Every preset, or the one called `name`, with the settings it stands for."""
     from ffcore.presets import PRESETS
 
-    told = ("title", "why", "source", "good", "settings")
+    told = ("title", "why", "source", "good", "settings", "see", "fix", "instead", "variant")
     return _items(PRESETS, name, lambda p: {k: getattr(p, k) for k in told})
 
 

@@ -229,23 +229,48 @@ def evaluate(run, data, readout, data_root, root, as_json):
 
 
 @cli.command()
-@click.argument("name", required=False, metavar="[negatives]")
+@click.argument("run")
+@runs_option
+@json_option
+def health(run, root, as_json):
+    """How many units of every layer are dead or dormant, how often they are on, how selective they are."""
+    told = ffcore.health(run, root)
+    names = ("dead", "dormant", "reference_metric", "mean_rate", "lifetime_sparseness", "effective_rank")
+    lines = [f"{told['run']} on {told['images']} validation images, each with its label and with a wrong one:"]
+    lines.append("  ".join([f"{'layer':>5}", f"{'units':>6}", *(f"{name:>{max(8, len(name))}}" for name in names)]))
+    for row in told["layers"]:
+        cells = [
+            f"{'–' if row[k] is None else f'{row[k]:.1f}' if k == names[-1] else f'{row[k]:.1%}':>{max(8, len(k))}}"
+            for k in names
+        ]
+        lines.append("  ".join([f"{row['layer']:>5}", f"{row['units']:>6}", *cells]))
+    say(told, as_json, "\n".join(lines))
+
+
+@cli.command()
+@click.argument("name", required=False, metavar="[negatives|remedies]")
 @click.option("--vary", multiple=True, metavar="KEY=a,b,c", help="values to compare; repeat for a grid")
 @click.option("--seeds", type=int, default=3, show_default=True, help="random seeds per combination")
 @recipe
 @json_option
 def study(name, vary, seeds, as_json, **options):
-    """Train a grid of settings, or every negative strategy, over several random seeds; compare on the validation split."""
-    if name not in (None, "negatives"):
+    """Compare on the validation split, over several random seeds: a grid of settings, every negative strategy, or what
+    brings dead units back (`remedies`, on the preset ref-pcl)."""
+    named = {
+        "negatives": (ffcore.study_negatives, _negatives_table),
+        "remedies": (ffcore.study_remedies, _remedies_table),
+    }
+    if name and name not in named:
         from ffcore.registry import suggest
 
-        raise Refused(f"no study named '{name}'; {suggest(name, ['negatives'])}; or give --vary KEY=a,b,c")
+        raise Refused(f"no study named '{name}'; {suggest(name, list(named))}; or give --vary KEY=a,b,c")
     if name and vary:
-        raise Refused("study negatives varies the strategy; leave out --vary or the name")
+        raise Refused(f"study {name} knows what it varies; leave out --vary or the name")
     if name:
+        train, table = named[name]
         with Display(as_json) as display:
-            told = ffcore.study_negatives(seeds, display, **asked(**options))
-        say(told, as_json, f"{_negatives_table(told['rows'])}\n{told['file']}")
+            told = train(seeds, display, **{k: v for k, v in asked(**options).items() if v is not None})
+        say(told, as_json, f"{table(told['rows'])}\n{told['file']}")
         return
     with Display(as_json) as display:
         rows = ffcore.study(ffcore.parse_grid(vary), seeds, display, **asked(**options))
@@ -280,6 +305,18 @@ def _negatives_table(rows: list[dict[str, Any]]) -> str:
         )
     lines += [f"{row['row']}: {row['remark']}" for row in rows if row["remark"]]
     return "\n".join([*lines, f"n = {rows[0]['n']} random seeds; Δ: paired difference to wrong_label; validation split"])
+
+
+def _remedies_table(rows: list[dict[str, Any]]) -> str:
+    """A line per remedy."""
+    lines = [f"{'remedy':<42} {'accuracy':>16} {'dead':>7} {'masked':>7} {'rate':>7} {'seconds':>8}"]
+    for row in rows:
+        sd = "" if row["sd"] is None else f" ± {row['sd']:.1%}"
+        shares = " ".join(f"{row[key]:>7.1%}" for key in ("dead", "reference_metric", "mean_rate"))
+        accuracy = f"{row['mean']:.1%}{sd}"
+        lines.append(f"{row['row']:<42} {accuracy:>16} {shares} {row['seconds']:>8.1f}")
+    told = "dead: never above 0; masked: the reference study's measure; rate: share on"
+    return "\n".join([*lines, f"n = {rows[0]['n']} random seeds; validation split; {told}"])
 
 
 def _lists(name: str, about: str):

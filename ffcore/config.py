@@ -40,8 +40,10 @@ class TrainSettings(Settings):
     lr_schedule: Literal["one_cycle", "linear", "constant"] = Field(
         "one_cycle", description="one_cycle: up, then down to 0; linear: constant for one half, then down to 0"
     )
-    schedule: Literal["together", "greedy", "alternate"] = Field(
-        "together", description="layers learn on every batch; one after the other; or in turn, one per batch"
+    schedule: Literal["together", "greedy", "alternate", "staggered"] = Field(
+        "together",
+        description="layers learn on every batch; one after the other; in turn, one per batch; or from the start, but layer i "
+        "of L for the first i/L of the steps only",
     )
     drop_pixels: float = Field(
         0.2, ge=0, le=0.9, description="share of the pixels blanked at random in every training image (input dropout)"
@@ -51,6 +53,15 @@ class TrainSettings(Settings):
         ge=1,
         le=1_000,
         description="steps between updates of the softmax head, which reads the layers without moving them",
+    )
+    homeostasis: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of images for which biases are moved to keep every unit on (homeostatic bias); 0: off",
+    )
+    recycle: int = Field(
+        0, ge=0, le=1_000_000, description="steps between two looks for dormant units, which then begin anew (ReDo); 0: off"
     )
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto", description="bf16: matrix products in bfloat16; auto: where the processor or GPU is good at it"
@@ -99,6 +110,9 @@ def configure(
         wanted = {k: v for k, v in wanted.items() if k in given or not k.startswith("negatives.")}
     name = wanted.pop("model.name", "ff")
     cls = MODELS[name]
+    if not cls.faithful and not (chosen and chosen.settings.get("model.name") == name):
+        honest = [model for model in MODELS if MODELS[model].faithful]
+        raise Refused(f"model '{name}' is flawed on purpose and only a preset may use it; {suggest(name, honest)}")
     if chosen and name != chosen.settings.get("model.name", "ff"):
         raise Refused(
             f"preset '{preset}' is made for model '{chosen.settings.get('model.name', 'ff')}', not '{name}'; "
@@ -125,9 +139,10 @@ def configure(
             raise Refused(f"{asked[0]}={given[asked[0]]}: model '{name}' uses no negatives; leave it out")
         negatives_out = None
     settings = build(cls.Settings, parts["model"], "model")
-    too_deep = [v for v in getattr(settings, "votes", ()) if v > len(settings.widths)]
+    depth = len(getattr(settings, "widths", None) or getattr(settings, "channels", ()))
+    too_deep = [v for v in getattr(settings, "votes", ()) if v > depth]
     if too_deep:
-        raise Refused(f"model.votes={list(settings.votes)}: there is no layer {too_deep[0]}; it has {len(settings.widths)}")
+        raise Refused(f"model.votes={list(settings.votes)}: there is no layer {too_deep[0]}; it has {depth}")
     data_settings = build(DataSettings, parts["data"], "data")
     data_root = data_root and str(absolute_root(data_root))
     if data_settings.name not in DATASETS:  # auto, a path, or a slip; a public set is fetched only when a run begins

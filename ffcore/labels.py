@@ -5,6 +5,7 @@ share one image product, exactly. `appended` adds them to the image; `overlay` b
 them, as Hinton did. On MNIST those pixels are always empty and both are the same function.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,20 +25,20 @@ def neutral(batch: int, classes: int, device=None) -> Tensor:
     return torch.full((batch, classes), 1 / classes, device=device)
 
 
-def joined(one: Tensor | None, other: Tensor | None, classes: int) -> Tensor | None:
-    """Labels of two stacked samples, (2B,) or, where they are not of one kind, (2B, C); None where neither has any."""
-    if one is None and other is None:
+def joined(samples: Sequence[Sample], classes: int) -> Tensor | None:
+    """Labels of stacked samples, (ΣB,) or, where they are not of one kind, (ΣB, C); None where none has any."""
+    known = [sample.label for sample in samples]
+    if all(label is None for label in known):
         return None
-    if one is None or other is None or one.is_floating_point() != other.is_floating_point():
-        known = other if one is None else one
+    if all(label is not None and not label.is_floating_point() for label in known):
+        return torch.cat(known)
 
-        def soft(label: Tensor | None) -> Tensor:
-            if label is None:
-                return torch.zeros(len(known), classes, device=known.device)
-            return label if label.is_floating_point() else F.one_hot(label, classes).float()
+    def soft(sample: Sample) -> Tensor:
+        if sample.label is None:
+            return torch.zeros(len(sample.image), classes, device=sample.image.device)
+        return sample.label if sample.label.is_floating_point() else F.one_hot(sample.label, classes).float()
 
-        one, other = soft(one), soft(other)
-    return torch.cat([one, other])
+    return torch.cat([soft(sample) for sample in samples])
 
 
 def wrong(y: Tensor, classes: int, rng: torch.Generator) -> Tensor:

@@ -1,7 +1,7 @@
 """Named bundles of settings: known-good ones, and known-bad ones with the reason why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ffcore.registry import Registry
@@ -11,13 +11,21 @@ PRESETS = Registry("preset")
 
 @dataclass
 class Preset:
-    """Dotted settings under a name; `good` False marks a failure kept for study."""
+    """Dotted settings under a name; `good` False marks a failure kept for study.
+
+    Of a failure: `see` what one sees, `why` the true cause, `fix` what mends it, `instead` what to give `ffcore.train` for the
+    honest default, `variant` the model that it is shown beside.
+    """
 
     title: str
     why: str
     settings: Mapping[str, Any]
     source: str = ""
     good: bool = True
+    see: str = ""
+    fix: str = ""
+    instead: Mapping[str, Any] = field(default_factory=dict)
+    variant: str = "ff"
     name: str = ""
 
 
@@ -74,66 +82,180 @@ PRESETS.register("scff")(
 PRESETS.register("ref-shuffled")(
     Preset(
         title="Reference study: shuffled labels",
+        see="Half a point is lost at equal steps, not the five points of the study's whole recipe.",
         why="The default recipe with one change: negatives carry the batch's labels, shuffled, and one in C of them is right. "
         "Here that costs little: under the gap objective such a pair is its own negative, the gradients cancel, and a pair is "
         "wasted. Under model.objective=threshold they pull both ways. What holds `ref-ff` down is more than this.",
         source="The reference study ff-negative-samples (2026), after mpezeshki/pytorch_forward_forward",
         good=False,
+        fix="Draw each wrong label from the C - 1 wrong ones (negatives `wrong_label`), or the one that the net confuses "
+        "(`hard_label`).",
+        instead={"negatives": "hard_label"},
         settings={"negatives.name": "shuffled_label"},
     )
 )
 PRESETS.register("ref-tiled")(
     Preset(
         title="Reference study: 64 tiled hard negatives",
+        see="The probe reads 61% off these features, where untrained ones give 94%; half the units die.",
         why="The default recipe with the study's hard mining: of 128 mix-ups the 64 best-liked are kept and repeated for the "
         "whole batch. Best-liked mix-ups are those with nearly one image in them, so positives are called negative. The study "
         "read such nets by trying on labels they had never seen: a constant answer, 8.75% or 9.80%, its share of class 0.",
         source="The reference study ff-negative-samples (2026)",
         good=False,
+        fix="Look for the hardest negative of each image by itself, among images of other classes (negatives `hard_mining`).",
+        instead={"negatives": "hard_mining"},
         settings={"negatives.name": "tiled_mixing"},
     )
 )
 PRESETS.register("ref-leak")(
     Preset(
         title="Reference study: a label in the positives only",
+        see="Every pair is told apart at once, and trying on labels ends near chance; the features themselves are sound.",
         why="The default recipe with the study's label-free protocol: positives show their label, mix-ups show none. A lit "
         "label input is all there is to tell, any label will do, and trying on labels ends near chance. The study read "
         "77%, 21% and 14% off the features of such nets and ranked strategies by them.",
         source="The reference study ff-negative-samples (2026)",
         good=False,
+        fix="Show labels on both sides or on neither, and read a label-free net by its head or a probe "
+        "(negatives `image_mixing`).",
+        instead={"negatives": "image_mixing"},
         settings={"negatives.name": "label_leak"},
     )
 )
+STUDY = "The reference study ff-negative-samples (2026)"
+MODEL = {  # how every net of the study is built, and what it is shown
+    "model.objective": "threshold",
+    "model.alpha": 1,
+    "model.theta": 2,
+    "model.norm": "unit",
+    "model.peer": 0,
+    "model.label": "overlay",
+    "model.label_value": 2.82,
+    "negatives.name": "shuffled_label",
+    "data.standardise": True,
+}
+FULL_BATCH = {  # how it trains them; there on 50,000 images, here on 2,000
+    "data.train": 2_000,
+    "data.validation": 500,
+    "train.batch_size": 2_000,
+    "train.optimiser": "adam",
+    "train.lr": 0.03,
+    "train.weight_decay": 0,
+    "train.lr_schedule": "constant",
+    "train.precision": "float32",
+    "train.head_every": 10,
+    "train.drop_pixels": 0,
+}
+
 PRESETS.register("ref-ff")(
     Preset(
         title="The reference study's recipe (slow and flawed on purpose)",
+        see="An hour of training for what the default reaches in one second.",
         why="Slow because each of its 2,000 steps is a pass over all 50,000 images, which the minibatch default does in "
         "seconds; stops at 91–94% because one fixed shuffle of labels leaves one negative in ten correct, and "
         "unit-length inputs starve layer 2.",
         source="The reference study ff-negative-samples (2026), after mpezeshki/pytorch_forward_forward",
         good=False,
+        fix="Minibatches, all layers on every batch, the gap objective, wrong labels drawn anew (the default).",
+        instead={"preset": "quick"},
         settings={
-            "model.objective": "threshold",
-            "model.alpha": 1,
-            "model.theta": 2,
-            "model.norm": "unit",
-            "model.peer": 0,
-            "model.label": "overlay",
-            "model.label_value": 2.82,
-            "negatives.name": "shuffled_label",
+            **MODEL,
+            **FULL_BATCH,
             "data.name": "mnist",
+            "data.train": None,
             "data.validation": 10_000,
-            "data.standardise": True,
             "train.schedule": "greedy",
             "train.epochs": 1_000,
             "train.batch_size": 50_000,
-            "train.optimiser": "adam",
-            "train.lr": 0.03,
-            "train.weight_decay": 0,
-            "train.lr_schedule": "constant",
-            "train.precision": "float32",
-            "train.head_every": 10,
-            "train.drop_pixels": 0,
         },
+    )
+)
+PRESETS.register("ref-pcl")(
+    Preset(
+        title="Reference study: PCL, all units dead",
+        see="Within 60 steps nearly every unit falls silent, and the net says the same of every image. The study reports 17.5% "
+        "accuracy and 100% dead units.",
+        why="Two different things. Its metric counts a unit as dead when its activity after a mask stays below 0.01; the mask "
+        "is meant to be a surprise signal, but with inputs of unit length it is the constant 0.0068, so even an untrained net "
+        "counts as over 95% dead. And real death follows: a predictor's error stands in the objective and moves the encoder, "
+        "and an encoder that is silent is easy to predict; mean |h| is subtracted from a goodness that the mask has made tiny, "
+        "so goodness falls when activity rises. The study blames sparsity alone: without it (λ = 0) the units die as well.",
+        fix="Keep the predictor's error from the encoder, and drop or shrink λ: "
+        "--set model.coupled=false --set model.penalty_size=0. Or do what predictive coding light means: inhibit what is "
+        "predictable, and hold every unit at a target rate (model `pcl`).",
+        source=f"{STUDY}; fewer images (2,000) and steps (60, layers together)",
+        good=False,
+        instead={"model": "pcl"},
+        variant="pcl",
+        settings={**MODEL, **FULL_BATCH, "model.name": "ref_pcl", "train.epochs": 60},
+    )
+)
+PRESETS.register("ref-reward")(
+    Preset(
+        title="Reference study: reward prediction at 10%",
+        see="The loss falls to nearly nothing within 150 steps, while the accuracy stays at chance.",
+        why="The modulator is the reward, 1 for positives and 0 for negatives, minus its mean: the answer itself. It scales "
+        "goodness by a gain that is learnt, so the gain grows and tells positives from negatives without looking at them; "
+        "goodness before the factor is alike on both sides, and that is what the read-out uses. The study blames noise in the "
+        "reward: there is none, it is a perfect side channel.",
+        fix="Let the factor multiply the update, hold its mean at 1, and take the reward from the net's own decision "
+        "(model `three_factor`).",
+        source=f"{STUDY}; fewer images (2,000) and steps (150, layers together)",
+        good=False,
+        instead={"model": "three_factor"},
+        variant="three_factor",
+        settings={**MODEL, **FULL_BATCH, "model.name": "ref_three_factor", "train.epochs": 150},
+    )
+)
+PRESETS.register("ref-agreement")(
+    Preset(
+        title="Reference study: layer agreement does nothing",
+        see="It learns as the plain rule does at the same budget, neither better nor worse: 89.6% against 89.7% in the study.",
+        why="Agreement is the correlation of unit j with unit j of the next layer, and the numbering of units means nothing: "
+        "the modulator is noise of mean zero, alike for positives and negatives, and the learnt gain shrinks it.",
+        fix="Compare what layers can agree about, the label each of them favours (model `three_factor`, "
+        "modulator layer_agreement).",
+        source=f"{STUDY}; fewer images (2,000) and steps (150, layers together)",
+        good=False,
+        instead={"model": "three_factor", "set": {"model.modulator": "layer_agreement"}},
+        variant="three_factor",
+        settings={
+            **MODEL,
+            **FULL_BATCH,
+            "model.name": "ref_three_factor",
+            "model.modulator": "layer_agreement",
+            "train.epochs": 150,
+        },
+    )
+)
+PRESETS.register("ref-prospective")(
+    Preset(
+        title="Reference study: prospective after 100 steps",
+        see="After 100 full-batch steps most digits are still wrong; the study reports 23% and calls the rule a failure.",
+        why="Nothing was inferred: the hints are fixed random projections, and the pull towards them is 10⁻⁶ of the loss. "
+        "This is plain Forward-Forward stopped after 100 updates, beside nets that had 1,000 to 2,000. The study's own script "
+        "reaches 91% with 500.",
+        fix="Give it the same number of steps, and infer: let activities relax with the answer clamped before weights move "
+        "(model `prospective`).",
+        source=f"{STUDY}; fewer images (2,000), the same 100 steps",
+        good=False,
+        instead={"model": "prospective"},
+        variant="prospective",
+        settings={**MODEL, **FULL_BATCH, "model.name": "ref_prospective", "train.epochs": 100},
+    )
+)
+PRESETS.register("ref-overflow")(
+    Preset(
+        title="A sum of squares under log(1 + exp)",
+        see="The run fails within its first steps: a loss is not a number any more.",
+        why="Goodness as a sum over 500 units exceeds 88 at once, where exp leaves float32: log(1 + exp(89)) is infinite, its "
+        "gradient inf/inf. Scripts that sum survive only with inputs so small that deeper layers learn nothing.",
+        fix="softplus computes the same without overflow, and the mean over units makes θ mean the same at every width "
+        "(the default).",
+        source=f"{STUDY}, after mpezeshki/pytorch_forward_forward",
+        good=False,
+        instead={"preset": "quick"},
+        settings={"model.name": "ref_overflow"},
     )
 )

@@ -9,7 +9,7 @@ from typing import Any
 from ffcore import __version__, data, files, jobs, probes, runs, telemetry
 from ffcore.config import configure
 from ffcore.errors import Failed, Refused
-from ffcore.trained import Trained, summary
+from ffcore.trained import Trained, health, summary
 from ffcore.training import build_strategy, contrast
 
 STUDIES = "studies"  # in the runs folder: tables, one file each
@@ -103,12 +103,65 @@ def study_negatives(
     untrained = next(row for row in rows if row["row"] == "untrained")
     for row in rows:
         row["remark"] = _remark(row, untrained["mean"])
-    protocol = {
-        "study": "negatives", "data": config["data"], "model": config["model"], "train": config["train"], "seeds": seeds,
-        "images": images, "accuracies": "validation split", "version": __version__,
-    }  # fmt: skip
+    return _stored("negatives", config, rows, root, seeds=seeds, images=images)
+
+
+REMEDIES: dict[str, dict[str, Any]] = {  # of dead units, one change each
+    "none": {},
+    "peer normalisation": {"model.peer": 1.0},
+    "leaky ReLU": {"model.activation": "leaky_relu"},
+    "GELU": {"model.activation": "gelu"},
+    "SiLU": {"model.activation": "silu"},
+    "mean goodness": {"model.goodness": "mean"},
+    "k-winners (20%)": {"model.winners": 0.2},
+    "adaptive sparsity (20%)": {"model.sparsity": 0.2, "model.penalty_size": 0},
+    "homeostatic bias (20%)": {"train.homeostasis": 0.2},
+    "recycling (ReDo, every 10 steps)": {"train.recycle": 10},
+    "no mask": {"model.mask": 0},
+    "no sparsity penalty": {"model.penalty_size": 0},
+    "detached predictor": {"model.coupled": False},
+    "detached predictor, no penalty": {"model.coupled": False, "model.penalty_size": 0},
+    "detached predictor, no penalty, no mask": {"model.coupled": False, "model.penalty_size": 0, "model.mask": 0},
+}
+
+
+def study_remedies(
+    seeds: int = 3, progress: jobs.Progress | None = None, root: str | None = None, preset: str | None = "ref-pcl", **asked
+) -> dict[str, Any]:
+    """What brings dead units back: the runs of `preset` (`ref-pcl`) with and without each remedy; {protocol, rows, file}.
+
+    Rows: row, settings, n, mean, sd (validation accuracy), paired_difference and paired_sd to "none", dead, reference_metric,
+    mean_rate (as `trained.health` has them: mean over layers and seeds), seconds, runs. The table is stored in the runs
+    folder. A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
+    """
+    if preset != "ref-pcl":
+        raise Refused(f"preset '{preset}': the study of remedies is about ref-pcl; leave --preset out")
+    if chosen := [key for key in ("model", "negatives", "tag", "seed") if asked.get(key)]:
+        raise Refused(f"the study of remedies chooses {chosen[0]} itself; leave it out")
+    shared, own = {**asked, "preset": preset, "test": False, "tag": "study remedies"}, asked.get("set") or {}
+    cells = [
+        ({"row": name, "settings": remedy}, [{**shared, "set": {**own, **remedy}, "seed": seed} for seed in range(seeds)])
+        for name, remedy in REMEDIES.items()
+    ]
+    _check(cells)
+    rows = []
+    for cell, repeats in cells:
+        found = [_cell(wanted, progress, root) for wanted in repeats]
+        told = [summary(run) for run in found]
+        layers = [layer for run in found for layer in health(run)["layers"]]
+        shares = {key: statistics.mean(layer[key] for layer in layers) for key in ("dead", "reference_metric", "mean_rate")}
+        rows.append({**cell, "scores": [r["validation_accuracy"] for r in told], **shares, **_shared(told)})
+    for row in rows:
+        row |= compared(row["scores"], rows[0]["scores"])
+    return _stored("remedies", configure(**cells[0][1][0]), rows, root, seeds=seeds)
+
+
+def _stored(name: str, config: dict[str, Any], rows: list, root: str | None, **more) -> dict[str, Any]:
+    """{protocol, rows, file}: a study's table, written into the runs folder under a digest of its protocol."""
+    protocol = {"study": name, **{k: config[k] for k in ("data", "model", "train")}, **more}
+    protocol |= {"accuracies": "validation split", "version": __version__}
     digest = hashlib.blake2b(files.to_json(protocol), digest_size=4).hexdigest()
-    file = runs.runs_root(root) / STUDIES / f"negatives-{digest}.json"
+    file = runs.runs_root(root) / STUDIES / f"{name}-{digest}.json"
     file.parent.mkdir(exist_ok=True)
     files.replace(file.parent, file.name, files.to_json({"protocol": protocol, "rows": rows}))
     return {"protocol": protocol, "rows": rows, "file": str(file)}

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ffcore import labels
 from ffcore.goodness import separation
-from ffcore.labels import Sample
 from ffcore.models.base import Model, Term
 from ffcore.negatives.base import Strategy
+from ffcore.neurons import fixed_wrong, per_unit, seen
 from ffcore.readout import Evaluation, autocast
 
 PROBE = 1_000  # images on which unit statistics are taken
@@ -56,11 +55,6 @@ def _sides(pos: Tensor, neg: Tensor) -> dict[str, Any]:
     }
 
 
-def per_unit(h: Tensor) -> Tensor:
-    """Activities as (rows, n): of a convolution, (B, n, H, W), every place is a row."""
-    return h if h.dim() == 2 else h.movedim(1, -1).flatten(0, -2)
-
-
 def histogram(values: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     """Counts (L, BINS) and edges (L, BINS + 1) of values (N, L) between low and high (L,)."""
     width = (high - low).clamp(min=1e-6) / BINS
@@ -82,11 +76,8 @@ def snapshot(
     out: dict[str, Tensor] = {}
     few, sides = x[:PROBE].float().div(255), None
     y = y.cpu()
-    if model.labelled:
-        wrong = labels.wrong(y, model.classes, torch.Generator().manual_seed(0))
-        seen = [Sample(few, label[:PROBE].to(few.device)) for label in (y, wrong)]
-    else:
-        seen = [Sample(few)]
+    wrong = fixed_wrong(y, model.classes)
+    samples = seen(model, few, *(label[:PROBE].to(few.device) for label in (y, wrong)))
     if goodness is not None:
         rows = torch.arange(len(y))
         sides = goodness[rows, y], goodness[rows, wrong]
@@ -105,7 +96,7 @@ def snapshot(
             out["goodness"] = model.label_goodness(shown).half()
         else:
             out["scores"] = model.scores(shown)[model.readouts[0]].half()
-        features = [model.features(sample) for sample in seen]
+        features = [model.features(sample) for sample in samples]
     dead = []
     for i, ((weight, bias), *activities) in enumerate(zip(model.incoming(), *features, strict=True), 1):
         activity = per_unit(torch.cat(activities)).float()

@@ -7,7 +7,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ffcore import data, readout, runs
+from ffcore import data, neurons, readout, runs
 from ffcore.data import Split
 from ffcore.errors import Refused
 from ffcore.labels import Sample
@@ -138,6 +138,24 @@ def evaluate(
         ],
         "confusion": result.confusion.tolist(),
     }
+
+
+def health(run: runs.Run | str, root: str | None = None, images: int = 2_000) -> dict[str, Any]:
+    """{run, images, layers}: every layer's health (`neurons.measure`) on the run's first `images` validation images.
+
+    Raises Refused where the run has no weights, or its data have no validation images or are no longer the same.
+    """
+    trained = load(run, root) if isinstance(run, str) else Trained(run.dir)
+    config, model = trained.config, trained.model
+    loaded = data.load(data.DataSettings(**config["data"]), config["data_root"])
+    if loaded.hash != config["facts"]["data_hash"]:
+        raise Refused(f"{loaded.name} is no longer the data that run {trained.id} was trained on; train it again")
+    if not len(loaded.validation.y):
+        raise Refused(f"run {trained.id} kept no validation images; train one with data.validation above 0")
+    x, y = (part[:images] for part in loaded.validation)
+    with readout.autocast(config["train"]["precision"], "cpu"):
+        layers = neurons.measure(model, x.cpu().float() / 255, y.cpu())
+    return {"run": trained.id, "dir": str(trained.dir), "model": model.name, "images": len(y), "layers": layers}
 
 
 def _test_set(name: str, config: dict, root: str | None, own: bool) -> tuple[Split, tuple[str, ...]]:

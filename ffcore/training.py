@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ffcore import readout, telemetry
+from ffcore import neurons, readout, telemetry
 from ffcore.config import TrainSettings
 from ffcore.data import Data
 from ffcore.errors import Failed
+from ffcore.labels import Sample
 from ffcore.models import MODELS
 from ffcore.models.base import Model, generator
 from ffcore.negatives import STRATEGIES
 from ffcore.negatives.base import Pair, Strategy
 from ffcore.registry import build
 
+TENDED = 10  # steps between two corrections of homeostatic biases
 TICK = 0.2  # seconds between live events, at least
 SAMPLES = 64
 
@@ -108,6 +110,8 @@ class Trainer:
         optimiser, lr = self.optimisers[group], self.train.lr
         if group not in self.in_turn:
             steps = -(-self.steps // self.train.head_every)
+        elif self.train.schedule == "staggered":
+            steps = self.last(self.in_turn.index(group))
         else:
             steps = self.steps if self.train.schedule == "together" else -(-self.steps // len(self.in_turn))
         steps = max(1, steps)
@@ -116,6 +120,10 @@ class Trainer:
         down = (lambda n: min(1.0, 2 * (1 - n / steps))) if self.train.lr_schedule == "linear" else (lambda n: 1.0)
         return torch.optim.lr_scheduler.LambdaLR(optimiser, down)
 
+    def last(self, turn: int) -> int:
+        """Steps from the start on in which a layer learns under the staggered schedule: the deeper, the longer."""
+        return -(-self.steps * (turn + 1) // len(self.in_turn))
+
     def active(self, step: int) -> set[int]:
         """The groups that learn in this step: the layers whose turn it is, and now and then the heads."""
         layers = self.in_turn
@@ -123,6 +131,8 @@ class Trainer:
             layers = [layers[min(step // (self.train.epochs * self.steps_per_epoch), len(layers) - 1)]]
         elif layers and self.train.schedule == "alternate":
             layers = [layers[step % len(layers)]]
+        elif self.train.schedule == "staggered":
+            layers = [layer for i, layer in enumerate(layers) if step < self.last(i)]
         heads = set(range(len(self.groups))) - set(self.in_turn) if step % self.train.head_every == 0 else set()
         return {*layers, *heads}
 
@@ -152,10 +162,30 @@ class Trainer:
                 optimiser.zero_grad(set_to_none=True)
                 term.loss.backward()
                 optimiser.step()
-                self.schedules[term.group].step()
                 done.append(term)
+            for group in {term.group for term in done}:  # once a step, however many terms a group had
+                self.schedules[group].step()
+            self.tend(x, y)
         self.step += 1
         return done
+
+    @torch.no_grad()
+    def tend(self, x: Tensor, y: Tensor) -> None:
+        """Between two steps, remedies for silent units: every 10 steps homeostatic biases, and ReDo when its turn comes."""
+        steady = self.train.homeostasis and self.step % TENDED == 0
+        due = self.train.recycle and (self.step + 1) % self.train.recycle == 0
+        if not (steady or due):
+            return
+        incoming = self.model.incoming()
+        layers = range(len(incoming))
+        if len(self.in_turn) >= len(incoming):  # a layer that does not learn now stays as it is
+            layers = [i for i, group in enumerate(self.in_turn) if group in self.active(self.step)]
+        told = [neurons.per_unit(h).float() for h in self.model.features(Sample(x, y if self.model.labelled else None))]
+        if steady:
+            chosen = [(incoming[i][1], told[i]) for i in layers]
+            neurons.hold_rate(*zip(*chosen, strict=True), self.train.homeostasis)
+        if due:
+            neurons.recycle(incoming, told, self.optimisers, self.model.rng, layers)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """start, tick …, epoch …: dicts as in events.jsonl; an epoch's snapshot comes under `arrays`.

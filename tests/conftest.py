@@ -10,6 +10,7 @@ import torch
 import ffcore
 from ffcore import data, jobs, rundir, runs
 from ffcore.config import TrainSettings, configure, resolve
+from ffcore.models import MODELS
 
 TINY = {"data": "digits", "epochs": 2, "set": {"model.widths": [32, 32]}, "device": "cpu"}  # a run of the dashboard's tests
 
@@ -49,8 +50,9 @@ def toy():
 
 def toy_config(model="ff", toy_data=None, **asked):
     """A configuration for the toy problem; `asked` as for `configure`."""
-    settings = {"model.widths": [32, 24], "train.batch_size": 64, "train.epochs": 12, "train.precision": "float32"}
-    settings |= asked.pop("set", {})
+    small = {"widths": [32, 24, 16] if model == "hybrid" else [32, 24], "channels": [12, 24]}
+    settings = {f"model.{key}": value for key, value in small.items() if key in MODELS[model].Settings.model_fields}
+    settings |= {"train.batch_size": 64, "train.epochs": 12, "train.precision": "float32", **asked.pop("set", {})}
     config = configure(model=model, data="mnist-5k", device="cpu", set=settings, **asked)
     config["train"] = resolve(TrainSettings(**config["train"]), 512).model_dump(mode="json")
     return config

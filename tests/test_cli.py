@@ -582,7 +582,7 @@ TRAIN = ["train", "--data", "digits", "--device", "cpu", "--epochs", "1"]
 BAD = {
     "unknown command": (["trian"], "No such command 'trian'"),
     "unknown option": ([*TRAIN, "--colour", "red"], "No such option"),
-    "unknown model": ([*TRAIN, "--model", "pcn"], "no model named 'pcn'; known: backprop, ff, "),
+    "unknown model": ([*TRAIN, "--model", "pcn"], "no model named 'pcn'; did you mean 'pcl'? known: backprop, conv_ff, "),
     "unknown strategy": ([*TRAIN, "--negatives", "hard_lable"], "did you mean 'hard_label'?"),
     "unknown dataset": (["train", "--data", "mnits"], "no dataset named 'mnits'"),
     "unknown preset": ([*TRAIN, "--preset", "quik"], "did you mean 'quick'?"),

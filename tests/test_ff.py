@@ -273,7 +273,7 @@ def test_precedence_is_model_then_preset_then_settings_then_flags():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"model": "pcn"}, "no model named 'pcn'; known: backprop, ff, "),
+        ({"model": "pcn"}, "no model named 'pcn'; did you mean 'pcl'\\? known: backprop, conv_ff, "),
         ({"negatives": "wrng_label"}, "did you mean 'wrong_label'"),
         ({"preset": "papr"}, "did you mean 'paper'"),
         ({"data": "mnits"}, "no dataset named 'mnits'"),

@@ -242,3 +242,57 @@ class Stack(Model):
 
     def incoming(self):
         return list(zip(self.weights, self.biases, strict=True))
+
+
+class LabelFree(Stack):
+    """Layers that learn from images alone, each by a loss of its own; labels teach only a softmax head that reads them all.
+
+    A subclass says what a layer's loss is in `layer_terms`, which is shown no label, and adds to `layer_parameters`.
+    """
+
+    uses_negatives = False
+    has_goodness = False
+    readouts = ("softmax",)
+    compiles = "layer"
+
+    def __init__(self, settings, shape, classes, seed=0, **standardise):
+        super().__init__(settings, shape, classes, seed, **standardise)
+        self.head = nn.Linear(sum(settings.widths), classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def layer_parameters(self, i: int) -> list[nn.Parameter]:
+        """What layer i's loss may move."""
+        return [self.weights[i], self.biases[i]]
+
+    def layer_terms(self, x: Tensor, active: set[int]) -> Iterator[Term]:
+        """The losses of the layers in `active` on images (B, C, H, W)."""
+        raise NotImplementedError
+
+    def groups(self):
+        return [*(self.layer_parameters(i) for i in range(len(self.weights))), list(self.head.parameters())]
+
+    def layer_groups(self):
+        return list(range(len(self.weights)))
+
+    def activities(self, image):
+        h, out = self.pixels(image), []
+        for i in range(len(self.weights)):
+            h = self.layer(i, formulas.normalise(h, "rms"))[1]
+            out.append(h)
+        return out
+
+    @torch.no_grad()
+    def votes(self, image: Tensor) -> Tensor:
+        """What the head reads: every layer's activity at mean square 1, (B, Σn), without gradient."""
+        return torch.cat([formulas.normalise(h, "rms") for h in self.activities(image)], 1)
+
+    def terms(self, x, y, pair, active, view=None):
+        active, head = set(active), len(self.weights)
+        votes = self.votes(x) if head in active else None
+        yield from self.layer_terms(x, active - {head})
+        if head in active:
+            yield Term(head, F.cross_entropy(self.head(votes).float(), y))
+
+    def scores(self, image, goodness=None):
+        return {"softmax": self.head(self.votes(image)).float()}

@@ -1,7 +1,7 @@
 """Forward-Forward (Hinton 2022, arXiv 2212.13345): every layer learns high goodness for real data, low for negatives."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
@@ -108,29 +108,36 @@ class ForwardForward(Model):
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
-        pixels = self.shape[0] * self.shape[1] * self.shape[2]
-        if settings.label == "overlay" and classes > pixels:
-            raise Refused(f"model.label=overlay: {classes} labels do not fit into {pixels} pixels; take model.label=appended")
-        self.inputs = pixels + (classes if settings.label == "appended" else 0)
+        self.squares = getattr(settings, "goodness", "mean_square") == "mean_square"
+        self.votes = [v - 1 for v in settings.votes] or list(range(len(settings.widths)))
+        sizes = self.make_layers()
+        self.head = nn.Linear(sum(sizes[v] for v in self.votes), classes)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        if isinstance(settings, UnitSettings):
+            self.track_units(settings.widths)
+
+    def make_layers(self) -> Sequence[int]:
+        """Make weights, biases, label weights and `inputs`, layer 1's number; returns how much the head reads of each layer."""
+        settings, pixels = self.settings, self.shape[0] * self.shape[1] * self.shape[2]
+        if settings.label == "overlay" and self.classes > pixels:
+            raise Refused(
+                f"model.label=overlay: {self.classes} labels do not fit into {pixels} pixels; take model.label=appended"
+            )
+        self.inputs = pixels + (self.classes if settings.label == "appended" else 0)
         sizes = [pixels, *settings.widths]
         fans = [self.inputs, *settings.widths]
         self.weights = nn.ParameterList(
             self.uniform(f"weight {i}", n, m, fan_in=fans[i]) for i, (m, n) in enumerate(itertools.pairwise(sizes))
         )
         self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=fans[i]) for i, n in enumerate(settings.widths))
-        self.label_weights = self.uniform("label", classes, sizes[1], fan_in=fans[0])
-        self.squares = getattr(settings, "goodness", "mean_square") == "mean_square"
-        self.votes = [v - 1 for v in settings.votes] or list(range(len(settings.widths)))
-        self.head = nn.Linear(sum(settings.widths[v] for v in self.votes), classes)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        if isinstance(settings, UnitSettings):
-            self.track_units(settings.widths)
+        self.label_weights = self.uniform("label", self.classes, sizes[1], fan_in=fans[0])
+        return settings.widths
 
     # The hooks.
 
-    def context(self, z: Tensor, label: Tensor | None) -> Any:
-        """What reaches every layer from elsewhere, given layer 1's drive (B, n₁) and the label shown; nothing as a rule."""
+    def context(self, z: Tensor, *samples: Sample) -> Any:
+        """What reaches every layer from elsewhere; nothing as a rule. z: layer 1's drive under these samples, stacked."""
         return None
 
     def activity(self, layer: int, z: Tensor, context: Any) -> Tensor:
@@ -152,6 +159,12 @@ class ForwardForward(Model):
     def extra(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
         """What a layer's loss holds besides the objective: what keeps its units alive, if that is on."""
         return self.penalty(layer, z, h)
+
+    def objective(self, pos: Tensor, neg: Tensor) -> Tensor:
+        """The loss of every pair from what `logits` made of its two sides, (B,) each → (B,)."""
+        if self.settings.objective == "gap":
+            return formulas.gap(pos, neg, self.settings.alpha)
+        return formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
 
     def traced(self, layer: int) -> dict[str, Tensor]:
         """The numbers that `traces` names, of the pair that layer has just seen."""
@@ -210,18 +223,25 @@ class ForwardForward(Model):
         """Drive of a layer above the first from the activity below, (B, m) → (B, n)."""
         return F.linear(formulas.normalise(h, self.settings.norm), self.weights[layer], self.biases[layer]).float()
 
-    def rise(self, z: Tensor, label: Tensor | None, depth: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(layer, drive, activity) of the first `depth` layers (0: all) from layer 1's drive under a label."""
-        given = self.context(z, label)
+    def rise(self, z: Tensor, sample: Sample, depth: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(layer, drive, activity) of the first `depth` layers (0: all) from layer 1's drive under a sample."""
+        given = self.context(z, sample)
         depth = depth or len(self.weights)
         for layer in range(depth):
             h = self.activity(layer, z, given)
             yield layer, z, h
             z = self.drive(layer + 1, h) if layer + 1 < depth else z
 
+    def plain(self, z: Tensor) -> list[Tensor]:
+        """Activity of every layer on the way up from layer 1's drive, nothing reaching it from elsewhere, [(B, n₁), …]."""
+        out = [self.activate(z)]
+        for layer in range(1, len(self.weights)):
+            out.append(self.activate(self.drive(layer, out[-1])))
+        return out
+
     def activities(self, sample: Sample, view: View | None = None) -> list[Tensor]:
         """Activity of every layer, [(B, n₁), …]; the first may come from the step's view."""
-        return [h for _, _, h in self.rise(self.sample_drive(sample, view or self), sample.label)]
+        return [h for _, _, h in self.rise(self.sample_drive(sample, view or self), sample)]
 
     def terms(self, x, y, pair, active, view=None):
         view = view or self.view()
@@ -245,7 +265,7 @@ class ForwardForward(Model):
             with torch.set_grad_enabled(layer in active):
                 if layer == 0:
                     z = self.pair_drive(pair, view)
-                    given = self.context(z.detach(), labels.joined(pair.pos.label, pair.neg.label, self.classes))
+                    given = self.context(z.detach(), pair.pos, pair.neg)
                 else:
                     # detach: no error crosses a layer
                     z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
@@ -273,11 +293,7 @@ class ForwardForward(Model):
     def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
         """The local loss of one layer from its stacked drive and activity, (2B, n)."""
         g = self.goodness(layer, h)
-        pos, neg = self.logits(layer, g).chunk(2)
-        if self.settings.objective == "gap":
-            loss = formulas.gap(pos, neg, self.settings.alpha)
-        else:
-            loss = formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
+        loss = self.objective(*self.logits(layer, g).chunk(2))
         pos, neg = g.detach().chunk(2)
         loss = (loss * self.weight(layer, pos, neg)).mean() + self.extra(layer, z, h)
         return Term(layer, loss, {"pos": pos, "neg": neg, **self.traced(layer)})
@@ -286,7 +302,10 @@ class ForwardForward(Model):
 
     def neutral_votes(self, image: Tensor, view: View | None = None) -> Tensor:
         """What the softmax head reads: the voting layers' activities when no class is known, each of mean square 1, (B, Σn)."""
-        activities = self.activities(self.shown(image), view)
+        return self.read(self.activities(self.shown(image), view))
+
+    def read(self, activities: list[Tensor]) -> Tensor:
+        """What the softmax head sees of the layers, [(B, n₁), …] → (B, Σn): the voting ones, each of mean square 1."""
         return torch.cat([formulas.normalise(activities[v], "rms") for v in self.votes], 1)
 
     def sample_goodness(self, sample: Sample) -> Tensor:
@@ -303,8 +322,8 @@ class ForwardForward(Model):
         table = self.settings.label_value * self.label_table()
         out = []
         for c in range(self.classes):
-            label = torch.full((len(image),), c, device=image.device)
-            told = self.rise(torch.addcmul(base, s, table[c]), label, min(layers, len(self.weights)))
+            sample = Sample(image, torch.full((len(image),), c, device=image.device))
+            told = self.rise(torch.addcmul(base, s, table[c]), sample, min(layers, len(self.weights)))
             out.append(torch.stack([self.goodness(layer, h) for layer, _, h in told], 1))
         return torch.stack(out, 1)
 
