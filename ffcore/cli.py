@@ -329,9 +329,11 @@ def _lists(name: str, about: str):
         items = getattr(ffcore.catalogue, name)(one)
         lines = []
         for item in items:
-            lines.append(f"{item['name']:<16} {item['title']}" + ("" if item.get("good", True) else "  (known bad)"))
+            lines.append(
+                f"{item['name']:<16} {item['title']}" + ("" if item.get("good", item.get("faithful", True)) else "  (flawed)")
+            )
             if one:
-                lines += [f"  {item[k]}" for k in ("about", "why", "source", "provenance") if item.get(k)]
+                lines += [f"  {item[k]}" for k in ("about", "see", "why", "fix", "source", "provenance") if item.get(k)]
                 for key, told in item["settings"].items():
                     if not isinstance(told, dict) or "type" not in told:
                         lines.append(f"  {key}={json.dumps(told)}")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ffcore import data, runs, worker
@@ -91,11 +92,12 @@ def estimate(config: dict[str, Any], root: str | None = None) -> float | None:
 
     for run in runs.list_runs(root, bundled=False):
         status, past = run.status(), run.config
-        if not (status["pid"] and status["step"] and past.get("facts") and kind(past) == kind(config)):
-            continue  # an imported run has no pid: another machine timed it
-        train = resolve(TrainSettings(**config["train"]), past["facts"]["sizes"]["train"])
-        done = status["step"] / status["steps"] * past["train"]["epochs"]
-        return status["train_seconds"] / done * train.epochs
+        with suppress(KeyError, TypeError, AttributeError, ValueError, ZeroDivisionError):  # edited, or of another version
+            if not (status["pid"] and status["step"] and past.get("facts") and kind(past) == kind(config)):
+                continue  # an imported run has no pid: another machine timed it
+            train = resolve(TrainSettings(**config["train"]), past["facts"]["sizes"]["train"])
+            done = status["step"] / status["steps"] * past["train"]["epochs"]
+            return status["train_seconds"] / done * train.epochs
     return None
 
 

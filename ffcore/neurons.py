@@ -100,6 +100,7 @@ def recycle(
     Fresh incoming weights U(±1/√fan-in), bias 0, nothing passed on to the next layer yet, and their moments in the optimisers
     forgotten. incoming: (weights (n, …), biases (n,)) per layer; activities: (B, n) per layer; which: the layers looked at.
     """
+    which = set(which)
     moments = {p: state for optimiser in optimisers for p, state in optimiser.state.items()}
     count = 0
     for i in which:
@@ -116,7 +117,7 @@ def recycle(
             for value in moments.get(parameter, {}).values():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     value[asleep] = 0
-        if i + 1 < len(incoming) and incoming[i + 1][0].shape[1] == len(weight):
+        if i + 1 in which and incoming[i + 1][0].shape[1] == len(weight):
             incoming[i + 1][0][:, asleep] = 0
         count += len(asleep)
     return count

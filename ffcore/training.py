@@ -179,7 +179,7 @@ class Trainer:
         incoming = self.model.incoming()
         layers = range(len(incoming))
         if len(self.in_turn) >= len(incoming):  # a layer that does not learn now stays as it is
-            layers = [i for i, group in enumerate(self.in_turn) if group in self.active(self.step)]
+            layers = [i for i in layers if self.in_turn[i] in self.active(self.step)]
         told = [neurons.per_unit(h).float() for h in self.model.features(Sample(x, y if self.model.labelled else None))]
         if steady:
             chosen = [(incoming[i][1], told[i]) for i in layers]

@@ -170,7 +170,7 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
 def layers(run: Run, story: feed.Story) -> None:
     """A card per layer: how far positives and negatives are apart, pair by pair, and both curves."""
     told, model = charts.by_layer(story.ticks), run.config["model"]
-    widths = model.get("widths", [])
+    widths = model.get("widths") or model.get("channels", [])
     if (story.ticks and not told) or not run.config["negatives"]:  # a net without goodness, or whose layers do not learn
         with st.container(border=True):
             st.markdown("**Loss** :small[of all layers together]")

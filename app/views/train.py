@@ -44,12 +44,13 @@ def choose_preset() -> str:
 
 
 def choose_model(default: str) -> str:
-    items = {m["name"]: m for m in catalogue.models()}
+    items = {m["name"]: m for m in catalogue.models() if m["faithful"] or m["name"] == default}  # flawed: by preset only
     names = sorted(items, key=lambda n: (n != "ff", n))
     shown = {n: items[n]["title"] for n in names}
     name = widgets.choose(st.segmented_control, "Model", "model", shown, default, required=True)
     local = "every layer learns from its own loss" if items[name]["is_local"] else "one loss moves all layers"
-    st.caption(f"{items[name]['about']} :gray[{items[name]['source']} · {local}]")
+    about = items[name]["about"].partition("\n\n")[0]
+    st.caption(f"{about} :gray[{items[name]['source']} · {local}]")
     return name
 
 

@@ -1,0 +1,208 @@
+"""What units do: each measure by hand, and each remedy on a unit that was silenced on purpose."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from conftest import toy_config
+
+import ffcore
+from ffcore import neurons
+from ffcore.cli import cli
+from ffcore.errors import Refused
+from ffcore.labels import Sample
+from ffcore.studies import REMEDIES
+from ffcore.training import Trainer, build_model
+
+
+def batch_of(data, n=64):
+    return data.train.x[:n].float() / 255, data.train.y[:n]
+
+
+def silence(net, layer, *units):
+    with torch.no_grad():
+        net.biases[layer][list(units)] = -1e3
+
+
+def test_measures_by_hand():
+    h = torch.tensor([[0.0, 1.0, 4.0, 0.001], [0.0, 1.0, 0.0, 0.001], [0.0, 1.0, 0.0, -0.002], [0.0, 1.0, 0.0, 0.001]])
+    told = neurons._layer(h, torch.tensor([0.0, 1.0, 4.0, 0.002]))
+    assert told["units"] == 4
+    assert told["dead"] == 0.25
+    assert told["dormant"] == 0.5  # means 0, 1, 1, 0.00125 against 0.025 of their mean
+    assert told["reference_metric"] == 0.5
+    assert told["mean_rate"] == pytest.approx(8 / 16)
+    same, one = 0.0, 1.0  # a unit that is alike for all images, and one that one image alone wakes
+    weak = (1 - 0.00125**2 / (7e-6 / 4)) / 0.75
+    assert told["lifetime_sparseness"] == pytest.approx((same + one + weak) / 3, rel=1e-3)
+
+
+def test_effective_rank_counts_equal_directions_and_a_dead_layer_has_none():
+    assert neurons._layer(torch.eye(6), torch.ones(6))["effective_rank"] == pytest.approx(6, rel=1e-4)
+    assert neurons._layer(torch.ones(50, 6), torch.ones(6))["effective_rank"] == pytest.approx(1, rel=1e-3)
+    dead = neurons._layer(torch.zeros(50, 6), torch.zeros(6))
+    assert (dead["effective_rank"], dead["dead"], dead["dormant"], dead["lifetime_sparseness"]) == (0, 1, 1, None)
+
+
+def test_every_place_of_a_convolution_is_a_look_at_its_unit():
+    h = torch.arange(2 * 3 * 2 * 2.0).view(2, 3, 2, 2)
+    rows = neurons.per_unit(h)
+    assert rows.shape == (8, 3)
+    assert rows[:, 1].tolist() == [4, 5, 6, 7, 16, 17, 18, 19]
+
+
+def test_units_silenced_by_hand_are_found(toy):
+    net = build_model(toy_config("ff"), toy)
+    x, y = batch_of(toy, 300)
+    before = neurons.measure(net, x, y)
+    silence(net, 0, 3, 7)
+    after = neurons.measure(net, x, y)
+    assert after[0]["dead"] - before[0]["dead"] == pytest.approx(2 / 32)
+    assert [row["layer"] for row in after] == [1, 2]
+
+
+def test_homeostasis_wakes_a_silent_unit_and_calms_a_loud_one(toy):
+    def rates(target):
+        trainer = Trainer(
+            toy_config(
+                "ff", set={"train.homeostasis": target, "model.peer": 0, "train.lr": 1e-9, "train.lr_schedule": "constant"}
+            ),
+            toy,
+        )
+        with torch.no_grad():
+            trainer.model.biases[0][0] = -3.0
+            trainer.model.biases[0][1] = 3.0
+        x, y = batch_of(toy)
+        for _ in range(300):
+            trainer.learn(x, y)
+        h = trainer.model.features(Sample(x, y))[0]
+        return (h > 0).float().mean(0)[:2].tolist()
+
+    assert rates(0.0) == [0.0, 1.0]
+    silent, loud = rates(0.4)
+    assert 0.2 < silent < 0.6
+    assert 0.2 < loud < 0.6
+
+
+def test_recycling_begins_dormant_units_anew_and_nothing_else(toy):
+    trainer = Trainer(toy_config("ff", set={"train.lr_schedule": "constant", "model.peer": 0}), toy)
+    net, (x, y) = trainer.model, batch_of(toy)
+    for _ in range(3):
+        trainer.learn(x, y)
+    silence(net, 0, 5)
+    before = [p.clone() for p in (net.weights[0], net.biases[0], net.weights[1])]
+    h = [a.detach() for a in net.features(Sample(x, y))]
+    others = (h[0].mean(0) > 0.025 * h[0].mean()).nonzero().squeeze(1)
+    asleep = sorted(set(range(32)) - set(others.tolist()))
+    assert 5 in asleep
+    count = neurons.recycle(net.incoming(), h, trainer.optimisers, torch.Generator().manual_seed(0), [0, 1])
+    assert count >= len(asleep)
+    assert torch.equal(net.weights[0][others], before[0][others])
+    assert torch.equal(net.biases[0][others], before[1][others])
+    assert torch.equal(net.weights[1][:, others], before[2][:, others])
+    assert not net.weights[1][:, asleep].any()
+    assert net.biases[0][5] == 0
+    assert not torch.equal(net.weights[0][5], before[0][5])
+    assert net.weights[0][5].abs().max() <= net.weights[0].shape[1] ** -0.5
+    moments = trainer.optimisers[0].state[net.weights[0]]
+    assert not moments["exp_avg"][asleep].any()
+    assert moments["exp_avg"][others].any()
+
+
+def test_a_recycled_run_has_fewer_dormant_units(toy):
+    def dormant(every):
+        trainer = Trainer(toy_config("ff", set={"train.recycle": every, "model.peer": 0}), toy)
+        silence(trainer.model, 0, *range(20))
+        for _ in trainer.events():
+            pass
+        return neurons.measure(trainer.model, *batch_of(toy))[0]["dormant"]
+
+    assert dormant(0) > 0.6
+    assert dormant(5) < 0.3
+
+
+@pytest.mark.parametrize("setting", [{"train.homeostasis": 0.3}, {"train.recycle": 3}])
+def test_remedies_leave_a_frozen_layer_alone_and_resume_exactly(setting, toy):
+    config = toy_config("ff", set={**setting, "train.schedule": "greedy", "train.epochs": 2})
+    trainer = Trainer(config, toy)
+    second = [p.clone() for p in trainer.groups[1]]
+    x, y = batch_of(toy)
+    for _ in range(6):
+        trainer.learn(x, y)
+    assert all(torch.equal(a, b) for a, b in zip(second, trainer.groups[1], strict=True))
+    other = Trainer(config, toy)
+    other.restore(*trainer.state())
+    for one in (trainer, other):
+        for _ in range(6):
+            one.learn(x, y)
+    assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), other.model.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("model", ["backprop", "mono_forward", "cwc", "pff", "conv_ff", "reconstruction"])
+def test_remedies_between_steps_work_on_any_model(model, toy):
+    trainer = Trainer(toy_config(model, set={"train.homeostasis": 0.3, "train.recycle": 2, "train.epochs": 1}), toy)
+    for _ in trainer.events():
+        pass
+    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+
+
+def test_k_winners_keeps_the_most_active(toy):
+    net = build_model(toy_config("ff", set={"model.winners": 0.25}), toy)
+    z = torch.randn(9, 32, generator=torch.Generator().manual_seed(0)) + 2
+    h = net.activate(z)
+    assert (h > 0).sum(1).tolist() == [8] * 9
+    assert torch.equal(h.sort(1).values[:, -8:], torch.relu(z).sort(1).values[:, -8:])
+
+
+def test_adaptive_sparsity_finds_the_weight_that_it_needs(toy):
+    def rate_and_weight(target):
+        config = toy_config("ff", set={"model.sparsity": target, "train.epochs": 40, "train.lr": 0.02})
+        trainer = Trainer(config, toy)
+        for _ in trainer.events():
+            pass
+        x, y = batch_of(toy, 256)
+        told = neurons.measure(trainer.model, x, y)[0]["mean_rate"]
+        return told, trainer.model.sparsity_weight[0].item()
+
+    rate, weight = rate_and_weight(0.15)
+    assert rate == pytest.approx(0.15, abs=0.08)
+    assert weight > 0
+    assert rate_and_weight(0.95)[1] == 0  # sparser than asked for: no penalty
+
+
+def test_health_of_a_run(store):
+    told = ffcore.health(store["ff"])
+    assert told["images"] == 180
+    assert [row["units"] for row in told["layers"]] == [32, 32]
+    done = CliRunner().invoke(cli, ["health", store["ff"].id, "--json"])
+    assert json.loads(done.output)["layers"] == told["layers"]
+    table = CliRunner().invoke(cli, ["health", store["ff"].id]).output
+    assert "effective_rank" in table
+    assert f"{told['layers'][0]['mean_rate']:.1%}" in table
+
+
+def test_health_of_a_run_without_a_net_is_refused(store):
+    with pytest.raises(Refused, match="no weights yet"):
+        ffcore.health(store["queued"])
+
+
+def test_the_study_of_remedies(own_runs):
+    small = {"set": {"model.widths": [20], "data.train": 200, "data.validation": 100, "train.batch_size": 200}}
+    told = ffcore.study_remedies(1, data="digits", epochs=2, **small)
+    assert [row["row"] for row in told["rows"]] == list(REMEDIES)
+    for row in told["rows"]:
+        assert row["n"] == 1
+        assert 0 <= row["dead"] <= 1
+        assert 0 <= row["reference_metric"] <= 1
+    again = ffcore.study_remedies(1, data="digits", epochs=2, **small)
+    assert [row["runs"] for row in again["rows"]] == [row["runs"] for row in told["rows"]]
+    assert len(ffcore.list_runs(bundled=False)) == len(REMEDIES)
+    with pytest.raises(Refused, match="chooses model itself"):
+        ffcore.study_remedies(1, model="ff")
+
+
+def test_the_study_of_remedies_by_command(own_runs):
+    refused = CliRunner().invoke(cli, ["study", "remedies", "--vary", "model.mask=0,1"], catch_exceptions=True)
+    assert isinstance(refused.exception, Refused)
+    assert "leave out --vary" in str(refused.exception)
