@@ -752,3 +752,13 @@ def _pack(values) -> dict:
 def _list(values) -> list[float | None]:
     """Four digits are enough for a screen, and JSON has no NaN."""
     return [None if v is None or not np.isfinite(v) else float(f"{v:.4g}") for v in values]
+
+
+def strip(pictures: list[tuple[str, np.ndarray]]) -> str:
+    """Named images (C, H, W) in [0, 1] in a row that wraps."""
+    tiles = "".join(
+        f"<figure><img src='{png((255 * image).round().astype(np.uint8))}' alt='{html.escape(name)}'>"
+        f"<figcaption>{html.escape(name)}</figcaption></figure>"
+        for name, image in pictures
+    )
+    return f"{_SHEET_STYLE}<div class='sheet'>{tiles}</div>"

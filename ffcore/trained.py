@@ -83,6 +83,23 @@ class Trained(runs.Run):
         return g if label is None else g[torch.arange(len(g)), self.labels(label, len(g))]
 
 
+    def reconstruct(self, x: Any) -> Tensor:
+        """Images in [0, 1] out of the latents of images, both (B, C, H, W). Raises Refused where the model generates none."""
+        return self._generator().reconstruct(self.images(x))
+
+    def sample(self, n: int = 1, label: int | None = None, seed: int = 0) -> Tensor:
+        """n images in [0, 1] of a class, (n, C, H, W), or of every class, (classes, n, C, H, W)."""
+        model, rng = self._generator(), torch.Generator().manual_seed(seed)
+        if label is None:
+            return torch.stack([model.sample(n, c, rng) for c in range(model.classes)])
+        return model.sample(n, int(self.labels([label], 1)[0]), rng)
+
+    def _generator(self) -> Model:
+        if not self.model.can_generate:
+            raise Refused(f"model '{self.model.name}' generates no images; choose a run of pff")
+        return self.model
+
+
 def load(ref: str = "latest", root: str | None = None) -> Trained:
     """The run that `ref` names (a path, an id, "latest" or a bundled checkpoint), with its net."""
     return Trained(runs.find(ref, root).dir)

@@ -330,7 +330,7 @@ def test_the_ratio_of_a_hybrid_follows_its_schedule(toy):
 
 
 def test_backpropagation_stops_at_the_border(toy):
-    net = build_model(toy_config("hybrid", set={"model.below": 1}), toy)
+    net = build_model(toy_config("hybrid", set={"model.mode": "split"}), toy)
     net.head.weight.data.normal_()
     x, y, pair = pair_of(toy)
     *_, last = net.terms(x, y, pair, [0, 1])
@@ -341,7 +341,7 @@ def test_backpropagation_stops_at_the_border(toy):
 
 def test_a_border_above_all_layers_is_refused():
     with pytest.raises(Refused, match="leaves no layer"):
-        toy_config("hybrid", set={"model.below": 3})
+        toy_config("hybrid", set={"model.mode": "split", "model.below": 3})
 
 
 # The reference study's failures.

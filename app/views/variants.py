@@ -65,7 +65,8 @@ def choose_run(runs: list[Run], item: dict, flawed: set[str]) -> Run | None:
     mine = [r for r in runs if model_of(r) == item["name"]]
     if not mine:
         return None
-    default = min(mine, key=lambda r: (r.config.get("preset") in flawed, bool(r.config.get("tag"))))
+    whole = ("done", *widgets.LIVE)
+    default = min(mine, key=lambda r: (r.config.get("preset") in flawed, bool(r.config.get("tag")), r.state not in whole))
     asked = next((r for r in runs if r.id == st.query_params.get("run", st.session_state.get("run"))), None)
     if asked and asked not in mine:  # remembered from another page, or from another model's address
         if "run" in st.query_params:
@@ -358,9 +359,11 @@ def show_digit(run: Run, other: Run | None, item: dict, plain: dict) -> None:
                 st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), type="primary")
         with main:
             answer(run, item, image, true)
+            if item["can_generate"]:
+                show_images(run, image)
             if other:
                 answer(other, plain, image, true)
-            elif item["name"] != PLAIN:
+            elif item["name"] != PLAIN and item["has_goodness"]:
                 st.caption("There is no net of plain Forward-Forward for such images yet: train one beside it, above.")
 
 
@@ -381,6 +384,15 @@ def answer(run: Run, item: dict, image: np.ndarray, true: int) -> None:
             st.html(charts.goodness_table(table, classes, true, rows, widgets.voters(run, len(rows))))
         else:
             st.html(charts.goodness_table(scores[first][:, None], classes, true, ["Score"]))
+
+
+def show_images(run: Run, image: np.ndarray) -> None:
+    """What a generating net makes of an image (C, H, W) uint8, and of every class."""
+    net, classes = own.net(run), [str(c) for c in run.config["facts"]["classes"]]
+    again, drawn = net.reconstruct(image[None])[0], net.sample(1)[:, 0]
+    st.caption("The same image out of its own latents, and one drawn for each class:")
+    pictures = [("again", again.numpy()), *((name, one.numpy()) for name, one in zip(classes, drawn, strict=True))]
+    st.html(charts.strip(pictures))
 
 
 def plain_net(run: Run, others: list[Run]) -> Run | None:

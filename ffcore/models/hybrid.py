@@ -35,7 +35,7 @@ class Hybrid(ForwardForward):
     recommended = {"negatives.name": "hard_label", "train.lr": 0.01}  # noqa: RUF012
 
     class Settings(ForwardForward.Settings):
-        mode: Literal["split", "two_stage", "alternating", "mixed"] = Field("split", description="how the two are combined")
+        mode: Literal["split", "two_stage", "alternating", "mixed"] = Field("mixed", description="how the two are combined")
         below: int = Field(1, ge=1, le=63, description="layers that learn by Forward-Forward (split only)")
         ratio: float = Field(0.5, gt=0, lt=1, description="r, share of backpropagation: of the loss (mixed) or of the run")
         turns: int = Field(5, ge=1, le=1_000, description="how often Forward-Forward's turn comes (alternating only)")

@@ -24,7 +24,8 @@ class LayerCollaboration(ForwardForward):
     wiring = (("layer above", "layer", "goodness"), ("layer", "layer above", "goodness"), ("layer below", "layer", "goodness"))
 
     class Settings(ForwardForward.Settings):
-        gamma: float = Field(1.0, ge=0, le=2, description="γ, weight of the other layers' goodness; the paper has 1")
+        gamma: float = Field(0.5, ge=0, le=2, description="γ, weight of the other layers' goodness; the paper has 1")
+        alpha: float = Field(3.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
         mode: Literal["all", "previous", "next"] = Field("all", description="which others count: all, those below, those above")
 
     def terms(self, x, y, pair, active, view=None):
