@@ -10,8 +10,9 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-LAWS, RULE, FORMULAS, JOBS, CLI, NEGATIVES, PROBES = (
-    f"tests/test_{name}.py::test_" for name in ("laws", "ff", "goodness", "jobs", "cli", "negatives", "probes")
+LAWS, RULE, FORMULAS, JOBS, CLI, NEGATIVES, PROBES, VARIANTS, NEURONS = (
+    f"tests/test_{name}.py::test_"
+    for name in ("laws", "ff", "goodness", "jobs", "cli", "negatives", "probes", "variants", "neurons")
 )
 
 
@@ -42,7 +43,7 @@ SABOTAGES = {
         FORMULAS + "gap_objective_by_hand",
     ),
     "positives and negatives change places": Sabotage(
-        "models/ff.py", "pos, neg = self.logits(layer, g).chunk(2)", "neg, pos = self.logits(layer, g).chunk(2)",
+        "models/ff.py", "self.objective(*self.logits(layer, g).chunk(2))", "self.objective(*reversed(self.logits(layer, g).chunk(2)))",
         LAWS + "each_model_learns_the_toy_problem[ff]",
     ),
     "goodness is a sum": Sabotage(
@@ -140,6 +141,38 @@ SABOTAGES = {
     "a failed run keeps no weights": Sabotage(
         "worker.py", "lambda: _keep_last_good(run),", "",
         JOBS + "a_diverged_run_says_why_and_keeps_its_last_good_weights",
+    ),
+    "a unit is its own neighbour": Sabotage(
+        "models/dendritic.py", "1)[:, 0] - h) / (2 * reach)", "1)[:, 0]) / (2 * reach)",
+        VARIANTS + "co_activity_by_rolling_equals_the_gather_over_neighbours",
+    ),
+    "inhibition excites": Sabotage(
+        "models/pcl.py", "h = self.activate(z - inhibition.detach())", "h = self.activate(z + inhibition.detach())",
+        VARIANTS + "inhibition_is_not_negative_spares_the_unit_itself_and_lowers_activity",
+    ),
+    "inhibition sees the objective": Sabotage(
+        "models/pcl.py", "h = self.activate(z - inhibition.detach())", "h = self.activate(z - inhibition)",
+        VARIANTS + "the_inhibitory_rule_is_that_of_vogels_and_sees_nothing_of_the_objective",
+    ),
+    "activities climb their energy": Sabotage(
+        "models/prospective.py", "[a - self.settings.step_size * d", "[a + self.settings.step_size * d",
+        VARIANTS + "relaxing_lowers_the_energy_step_by_step_and_brings_the_answer_nearer",
+    ),
+    "backpropagation crosses the border": Sabotage(
+        "models/hybrid.py", "with torch.set_grad_enabled(layer >= self.border):", "with torch.set_grad_enabled(True):",
+        VARIANTS + "backpropagation_stops_at_the_border",
+    ),
+    "a modulator is a learning rate": Sabotage(
+        "models/three_factor.py", "factor = factor / factor.mean().clamp(min=1e-6)", "factor = 2 * factor",
+        VARIANTS + "a_third_factor_is_positive_has_mean_1_and_carries_no_gradient[attention]",
+    ),
+    "a recycled unit keeps its moments": Sabotage(
+        "neurons.py", "                    value[asleep] = 0", "                    pass",
+        NEURONS + "recycling_begins_dormant_units_anew_and_nothing_else",
+    ),
+    "homeostasis runs away": Sabotage(
+        "neurons.py", "bias += speed * (target", "bias -= speed * (target",
+        NEURONS + "homeostasis_wakes_a_silent_unit_and_calms_a_loud_one",
     ),
     "the test images are always looked at": Sabotage(
         "worker.py", 'if run.config["test"]:', "if True:",
