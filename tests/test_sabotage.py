@@ -43,7 +43,8 @@ SABOTAGES = {
         FORMULAS + "gap_objective_by_hand",
     ),
     "positives and negatives change places": Sabotage(
-        "models/ff.py", "self.objective(*self.logits(layer, g).chunk(2))", "self.objective(*reversed(self.logits(layer, g).chunk(2)))",
+        "models/ff.py", "loss = self.objective(*self.logits(layer, g).chunk(2))",
+        "loss = self.objective(*self.logits(layer, g).chunk(2)[::-1])",
         LAWS + "each_model_learns_the_toy_problem[ff]",
     ),
     "goodness is a sum": Sabotage(
