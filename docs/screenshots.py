@@ -56,6 +56,9 @@ def main() -> None:
                     time.sleep(0.2)
                 shot(f"live?run={run.id}", "live.png", 4)
                 ffcore.stop(run)
+                pcl = ffcore.train(model="pcl", data="mnist-5k")
+                ffcore.train(data="mnist-5k")  # plain Forward-Forward beside it
+                shot(f"variants?model=pcl&run={pcl.id}&live=0", "variants.png", 6, 1500)
                 browser.close()
         finally:
             server.terminate()
