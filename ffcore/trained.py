@@ -82,7 +82,6 @@ class Trained(runs.Run):
         g = self.model.label_goodness(self.images(x))
         return g if label is None else g[torch.arange(len(g)), self.labels(label, len(g))]
 
-
     def reconstruct(self, x: Any) -> Tensor:
         """Images in [0, 1] out of the latents of images, both (B, C, H, W). Raises Refused where the model generates none."""
         return self._generator().reconstruct(self.images(x))

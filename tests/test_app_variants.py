@@ -188,11 +188,11 @@ def test_a_plug_in_without_facts_or_with_nonsense_has_a_page_too(own_runs, drawn
 def test_knobs_are_what_plain_forward_forward_does_not_have_and_reach_the_run_and_the_command(store, drawn, asked):
     at = page("variants", model="layer_collab", data="digits")
     assert [s.label for s in at.slider] == ["gamma"]
-    at.slider[0].set_value(0.5).run()
+    at.slider[0].set_value(0.8).run()
     next(n for n in at.number_input if n.label == "Epochs").set_value(3).run()
     command = at.code[0].value
     assert "--data digits" in command
-    assert command.endswith("--set model.gamma=0.5 --set train.epochs=3")
+    assert command.endswith("--set model.gamma=0.8 --set train.epochs=3")
     press(at, "train")
     press(at, "train_plain")
     like = {"data": "digits", "epochs": 3, "seed": 0}

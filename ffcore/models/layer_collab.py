@@ -14,6 +14,12 @@ class LayerCollaboration(ForwardForward):
     """Each layer asks whether all of them together tell the pair apart, and mends its own share: g_l + γ·Σ g_k, k ≠ l."""
 
     title = "Layer collaboration"
+    recommended = {  # noqa: RUF012
+        "negatives.name": "hard_label",
+        "train.lr": 0.02,
+        "train.batch_size": 256,
+        "train.drop_pixels": 0.3,
+    }
     source = "Lorberbom, Gat, Adi, Schwing & Hazan, AAAI 2024, 38(13), 14141-14148, arXiv 2305.12393"
 
     equation = (
