@@ -181,9 +181,9 @@ PRESETS.register("ref-pcl")(
         "counts as over 95% dead. And real death follows: a predictor's error stands in the objective and moves the encoder, "
         "and an encoder that is silent is easy to predict; mean |h| is subtracted from a goodness that the mask has made tiny, "
         "so goodness falls when activity rises. The study blames sparsity alone: without it (λ = 0) the units die as well.",
-        fix="Keep the predictor's error from the encoder, and drop or shrink λ: "
-        "--set model.coupled=false --set model.penalty_size=0. Or do what predictive coding light means: inhibit what is "
-        "predictable, and hold every unit at a target rate (model `pcl`).",
+        fix="Keep the predictor's error from the encoder and drop λ (--set model.coupled=false --set model.penalty_size=0): "
+        "layer 1 lives; layer 2, which unit-length inputs starve, needs recycling as well (--set train.recycle=10). Or do what "
+        "predictive coding light means: inhibit what is predictable, and hold every unit at a target rate (model `pcl`).",
         source=f"{STUDY}; fewer images (2,000) and steps (60, layers together)",
         good=False,
         instead={"model": "pcl"},

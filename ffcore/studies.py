@@ -122,6 +122,12 @@ REMEDIES: dict[str, dict[str, Any]] = {  # of dead units, one change each
     "detached predictor": {"model.coupled": False},
     "detached predictor, no penalty": {"model.coupled": False, "model.penalty_size": 0},
     "detached predictor, no penalty, no mask": {"model.coupled": False, "model.penalty_size": 0, "model.mask": 0},
+    "the same, and recycling": {
+        "model.coupled": False,
+        "model.penalty_size": 0,
+        "model.mask": 0,
+        "train.recycle": 10,
+    },
 }
 
 

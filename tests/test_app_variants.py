@@ -196,7 +196,7 @@ def test_knobs_are_what_plain_forward_forward_does_not_have_and_reach_the_run_an
     press(at, "train")
     press(at, "train_plain")
     like = {"data": "digits", "epochs": 3, "seed": 0}
-    assert asked == [{"model": "layer_collab", **like, "set": {"model.gamma": 0.5}}, {"model": "ff", **like, "set": {}}]
+    assert asked == [{"model": "layer_collab", **like, "set": {"model.gamma": 0.8}}, {"model": "ff", **like, "set": {}}]
 
 
 @pytest.mark.parametrize("name", HONEST)
