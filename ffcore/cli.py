@@ -236,7 +236,7 @@ def health(run, root, as_json):
     """How many units of every layer are dead or dormant, how often they are on, how selective they are."""
     told = ffcore.health(run, root)
     names = ("dead", "dormant", "reference_metric", "mean_rate", "lifetime_sparseness", "effective_rank")
-    lines = [f"{told['run']} on {told['images']} validation images, each with its label and with a wrong one:"]
+    lines = [f"{told['run']} on {told['images']} validation images:"]
     lines.append("  ".join([f"{'layer':>5}", f"{'units':>6}", *(f"{name:>{max(8, len(name))}}" for name in names)]))
     for row in told["layers"]:
         cells = [

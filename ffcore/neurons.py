@@ -98,7 +98,8 @@ def recycle(
     """ReDo (Sokar et al., ICML 2023): dormant units begin anew; returns how many.
 
     Fresh incoming weights U(±1/√fan-in), bias 0, nothing passed on to the next layer yet, and their moments in the optimisers
-    forgotten. incoming: (weights (n, …), biases (n,)) per layer; activities: (B, n) per layer; which: the layers looked at.
+    forgotten. What a model has besides (label inputs, read-outs, inhibition) stays.
+    incoming: (weights (n, …), biases (n,)) per layer; activities: (B, n) per layer; which: the layers looked at.
     """
     which = set(which)
     moments = {p: state for optimiser in optimisers for p, state in optimiser.state.items()}
@@ -118,6 +119,10 @@ def recycle(
                 if isinstance(value, Tensor) and value.shape == parameter.shape:
                     value[asleep] = 0
         if i + 1 in which and incoming[i + 1][0].shape[1] == len(weight):
-            incoming[i + 1][0][:, asleep] = 0
+            above = incoming[i + 1][0]
+            above[:, asleep] = 0
+            for value in moments.get(above, {}).values():
+                if isinstance(value, Tensor) and value.shape == above.shape:
+                    value[:, asleep] = 0
         count += len(asleep)
     return count

@@ -32,7 +32,8 @@ def layers_now(terms: Iterable[Term]) -> list[dict[str, Any]]:
         if own or "pos" in term.stats:
             out.setdefault(term.group + 1, {"layer": term.group + 1, "loss": term.loss.item(), "traces": own})
         if "pos" in term.stats:
-            sides = [term.stats[key].float()[:100_000].view(len(term.stats[key]), -1).unbind(1) for key in ("pos", "neg")]
+            some = (term.stats[key].float()[:100_000] for key in ("pos", "neg"))
+            sides = [g.view(len(g), -1).unbind(1) for g in some]
             for layer, (pos, neg) in enumerate(zip(*sides, strict=True), term.group + 1):
                 row = out.setdefault(layer, {"layer": layer, "loss": term.loss.item(), "traces": {}})
                 row |= _sides(pos, neg)

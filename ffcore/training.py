@@ -99,6 +99,11 @@ class Trainer:
         if self.train.compile:
             setattr(self.model, self.model.compiles, torch.compile(getattr(self.model, self.model.compiles)))
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a loss that is no number."""
+        return "lower train.lr" + (" or model.alpha" if "alpha" in type(self.model.settings).model_fields else "")
+
     def _optimiser(self, group) -> torch.optim.Optimizer:
         t, fused = self.train, self.device.type in ("cpu", "cuda")
         if t.optimiser == "sgd":
@@ -177,9 +182,10 @@ class Trainer:
         if not (steady or due):
             return
         incoming = self.model.incoming()
-        layers = range(len(incoming))
-        if len(self.in_turn) >= len(incoming):  # a layer that does not learn now stays as it is
-            layers = [i for i in layers if self.in_turn[i] in self.active(self.step)]
+        learning = {id(p) for group in self.active(self.step) & set(self.in_turn) for p in self.groups[group]}
+        layers = [i for i, (weight, _) in enumerate(incoming) if id(weight) in learning]  # any other stays as it is
+        if not layers:
+            return
         told = [neurons.per_unit(h).float() for h in self.model.features(Sample(x, y if self.model.labelled else None))]
         if steady:
             chosen = [(incoming[i][1], told[i]) for i in layers]
@@ -221,7 +227,7 @@ class Trainer:
         """What the last step saw: loss, and each layer's goodness of positives and negatives."""
         loss = sum(term.loss.item() for term in terms)
         if loss != loss or abs(loss) == float("inf"):
-            raise Failed(f"diverged at step {self.step}: a loss is {loss}; lower train.lr or model.alpha")
+            raise Failed(f"diverged at step {self.step}: a loss is {loss}; {self.remedy}")
         return {
             "epoch": self.step / self.steps_per_epoch,
             "images_per_second": steps_per_second * len(self.data.train.y) / self.steps_per_epoch,
@@ -245,7 +251,7 @@ class Trainer:
     def check_finite(self) -> None:
         """Raises Failed when a weight is no longer a number."""
         if not finite(self.model):
-            raise Failed(f"diverged at step {self.step}: a weight is no longer a number; lower train.lr or model.alpha")
+            raise Failed(f"diverged at step {self.step}: a weight is no longer a number; {self.remedy}")
 
     def epoch(self) -> dict[str, Any]:
         """Validation by every read-out, and the snapshot."""

@@ -140,12 +140,26 @@ def test_remedies_leave_a_frozen_layer_alone_and_resume_exactly(setting, toy):
     assert all(torch.equal(a, b) for a, b in zip(trainer.model.parameters(), other.model.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("model", ["backprop", "mono_forward", "cwc", "pff", "conv_ff", "reconstruction"])
-def test_remedies_between_steps_work_on_any_model(model, toy):
-    trainer = Trainer(toy_config(model, set={"train.homeostasis": 0.3, "train.recycle": 2, "train.epochs": 1}), toy)
-    for _ in trainer.events():
-        pass
-    assert all(torch.isfinite(p).all() for p in trainer.model.parameters())
+@pytest.mark.parametrize("schedule", ["together", "greedy", "alternate", "staggered"])
+@pytest.mark.parametrize("model", ["backprop", "mono_forward", "cwc", "pff", "conv_ff", "reconstruction", "hybrid"])
+def test_remedies_between_steps_move_the_layers_that_learn_and_no_other(model, schedule, toy):
+    """Learning rates of nearly nothing: what moves, the remedy moved."""
+    settings = {"train.homeostasis": 0.3, "train.schedule": schedule, "train.epochs": 1, "train.lr": 1e-9}
+    trainer = Trainer(toy_config(model, set=settings), toy)
+    before = [bias.clone() for _, bias in trainer.model.incoming()]
+    trainer.learn(*batch_of(toy))
+    learning = {id(p) for group in trainer.active(0) for p in trainer.groups[group]}
+    for (_, bias), was in zip(trainer.model.incoming(), before, strict=True):
+        assert ((bias - was).abs().max() > 1e-3) == (id(bias) in learning)
+
+
+def test_an_untrained_net_stays_as_drawn_whatever_the_remedy(toy):
+    trainer = Trainer(toy_config("untrained", set={"train.homeostasis": 0.3, "train.recycle": 1}), toy)
+    before = [p.clone() for pair in trainer.model.incoming() for p in pair]
+    for _ in range(3):
+        trainer.learn(*batch_of(toy))
+    after = [p for pair in trainer.model.incoming() for p in pair]
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def test_k_winners_keeps_the_most_active(toy):

@@ -164,7 +164,7 @@ SABOTAGES = {
         VARIANTS + "backpropagation_stops_at_the_border",
     ),
     "a modulator is a learning rate": Sabotage(
-        "models/three_factor.py", "factor = factor / factor.mean().clamp(min=1e-6)", "factor = 2 * factor",
+        "models/three_factor.py", "factor / mean.clamp(min=1e-6), 1.0)", "2 * factor, 1.0)",
         VARIANTS + "a_third_factor_is_positive_has_mean_1_and_carries_no_gradient[attention]",
     ),
     "a recycled unit keeps its moments": Sabotage(

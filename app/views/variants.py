@@ -319,7 +319,13 @@ def line(run: Run, item: dict) -> None:
 def differences(run: Run, other: Run) -> str:
     """What else than the model differs between two runs' conditions."""
     found = []
-    for section, key in (("train", "epochs"), ("model", "widths"), ("train", "batch_size"), ("train", "lr")):
+    for section, key in (
+        ("train", "epochs"),
+        ("model", "widths"),
+        ("train", "batch_size"),
+        ("train", "lr"),
+        ("model", "alpha"),
+    ):
         one, two = (r.config[section].get(key) for r in (run, other))
         if one != two and None not in (one, two):
             found.append(f"{key.replace('_', ' ')} {widgets.plain(str(one))} and {widgets.plain(str(two))}")
@@ -523,7 +529,8 @@ differ by a point or so.
 **Goodness is not comparable between models.** What counts is which label has most. A model without goodness shows the scores of
 its read-out.
 
-**Failures** are kept for study: recipes that look plausible, go wrong, and say why. The fix is the honest default on the same
-images. Dead units, which never switch on, often tell the story before the accuracy does.
+**Failures** are kept for study: recipes that look plausible, go wrong, and say why. The fix is the honest default on the
+same data set, with all of its images and the steps it needs. Dead units, which never switch on, often tell the story before
+the accuracy does.
 """
 )

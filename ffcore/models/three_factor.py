@@ -14,7 +14,7 @@ from ffcore.models.ff import ForwardForward
 class ThreeFactor(ForwardForward):
     """ΔW = η · M · (what Forward-Forward would do), pair by pair; M says how much this image matters just now.
 
-    G_c is the goodness under label c over all layers, p = softmax over c of α·G_c, y the true class, l a layer:
+    G_c is the goodness under label c over the layers that vote, p = softmax over c of α·G_c, y the true class, l a layer:
 
     reward_prediction  |r - r̄|, r = 1 if the net's own decision is right, r̄ its running mean: the size of the reward
                        prediction error (dopamine; Schultz, Dayan & Montague 1997, doi 10.1126/science.275.5306.1593)
@@ -27,6 +27,7 @@ class ThreeFactor(ForwardForward):
     attention          entropy of p: expected uncertainty (acetylcholine; the same)
     none               1
 
+    A net that is shown no labels has no beliefs about them: but for novelty, its M is 1.
     M is never a path for a gradient and has mean 1 over a batch, else it would only be a learning rate; `floor` of it is shared
     by all pairs.
     """
@@ -59,18 +60,25 @@ class ThreeFactor(ForwardForward):
 
     def terms(self, x, y, pair, active, view=None):
         view = view or self.view()
-        if self.settings.modulator in ("reward_prediction", "top_down", "layer_agreement", "attention"):
+        if self.kind not in ("novelty", "none"):
             self.beliefs = view.label_goodness(x).float()  # (B, C, L)
-            self.true = y
-        if self.settings.modulator == "reward_prediction":
-            self.reward = (self.beliefs.sum(2).argmax(1) == y).float()
+            self.whole, self.true = self.beliefs[:, :, self.votes].sum(2), y
+        if self.kind == "reward_prediction":
+            self.reward = (self.whole.argmax(1) == y).float()
             self.surprise = (self.reward - self.expected_reward).abs()
             self.expected_reward.lerp_(self.reward.mean(), 1 - self.settings.memory)
         yield from super().terms(x, y, pair, active, view)
 
+    @property
+    def kind(self) -> str:
+        """The modulator, or none where it would ask for beliefs about labels and the net is shown none."""
+        asks = self.settings.modulator not in ("novelty", "none")
+        return "none" if asks and not self.labelled else self.settings.modulator
+
     def weight(self, layer, pos, neg):
         factor = self.modulator(layer, pos)
-        factor = factor / factor.mean().clamp(min=1e-6)
+        mean = factor.mean()
+        factor = torch.where(mean > 1e-6, factor / mean.clamp(min=1e-6), 1.0)  # all alike, if M is 0 for the whole batch
         self.factor = self.settings.floor + (1 - self.settings.floor) * factor
         return self.factor
 
@@ -80,7 +88,7 @@ class ThreeFactor(ForwardForward):
     @torch.no_grad()
     def modulator(self, layer: int, pos: Tensor) -> Tensor:
         """M of every pair before it is brought to mean 1, (B,), never negative; `pos`: goodness of the positives (B,)."""
-        kind = self.settings.modulator
+        kind = self.kind
         if kind == "none":
             return torch.ones_like(pos)
         if kind == "reward_prediction":
@@ -94,7 +102,7 @@ class ThreeFactor(ForwardForward):
         if kind == "layer_agreement":
             votes = self.beliefs.argmax(1)  # (B, L)
             return ((votes == votes[:, layer, None]).sum(1) - 1).float() / max(1, votes.shape[1] - 1)
-        p = (self.settings.alpha * self.beliefs.sum(2)).softmax(1)
+        p = (self.settings.alpha * self.whole).softmax(1)
         if kind == "top_down":
             return 1 - p.gather(1, self.true[:, None]).squeeze(1)
         return -(p * p.clamp(min=1e-12).log()).sum(1)
