@@ -156,7 +156,7 @@ SABOTAGES = {
         VARIANTS + "the_inhibitory_rule_is_that_of_vogels_and_sees_nothing_of_the_objective",
     ),
     "activities climb their energy": Sabotage(
-        "models/prospective.py", "[a - self.settings.step_size * s * d", "[a + self.settings.step_size * s * d",
+        "models/prospective.py", "[a - step * s * d", "[a + step * s * d",
         VARIANTS + "relaxing_lowers_the_energy_step_by_step_and_brings_the_answer_nearer",
     ),
     "backpropagation crosses the border": Sabotage(
