@@ -4,6 +4,8 @@ import pytest
 import torch
 from conftest import toy_config
 
+import ffcore
+from ffcore.errors import Refused
 from ffcore.goodness import normalise
 from ffcore.labels import Sample
 from ffcore.training import Trainer, build_model
@@ -270,3 +272,19 @@ def test_any_depth_learns_from_any_pair(toy, strategy, widths):
     assert not any(torch.equal(a, b) for a, b in zip(before, trainer.model.weights, strict=True))
     x, _ = batch_of(toy, 3)
     assert trainer.model.reconstruct(x).shape == x.shape
+
+
+def test_a_run_draws_images_and_one_of_another_model_refuses(own_runs):
+    run = ffcore.train(model="pff", data="digits", epochs=1, set={"model.widths": [20, 20]}, test=False)
+    net = ffcore.load(run.id)
+    every, again = net.sample(2, seed=3), net.sample(2, seed=3)
+    assert every.shape == (10, 2, 1, 8, 8)
+    assert 0 <= every.min() <= every.max() <= 1
+    assert torch.equal(every, again)
+    assert not torch.equal(every, net.sample(2, seed=4))
+    assert net.sample(3, label=7).shape == (3, 1, 8, 8)
+    assert net.reconstruct(every[:, 0]).shape == (10, 1, 8, 8)
+    with pytest.raises(Refused, match="0 to 9"):
+        net.sample(1, label=10)
+    with pytest.raises(Refused, match="generates no images"):
+        ffcore.load("ff-mnist").sample()

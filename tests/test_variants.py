@@ -353,6 +353,11 @@ def test_backpropagation_stops_at_the_border(toy):
     assert touched == [False, True, True]
 
 
+def test_votes_of_layers_that_learn_no_goodness_are_refused():
+    with pytest.raises(Refused, match="only the first 1 learn by goodness"):
+        toy_config("hybrid", set={"model.mode": "split", "model.votes": [2]})
+
+
 def test_a_border_above_all_layers_is_refused():
     with pytest.raises(Refused, match="leaves no layer"):
         toy_config("hybrid", set={"model.mode": "split", "model.below": 3})

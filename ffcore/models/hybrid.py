@@ -47,6 +47,8 @@ class Hybrid(ForwardForward):
         def _border(self):
             if self.mode == "split" and self.below >= len(self.widths):
                 raise ValueError(f"below={self.below} leaves no layer of {len(self.widths)} to backpropagation; lower below")
+            if self.mode == "split" and any(vote > self.below for vote in self.votes):
+                raise ValueError(f"votes={list(self.votes)}: only the first {self.below} learn by goodness; leave votes out")
             return self
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):

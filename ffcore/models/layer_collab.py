@@ -50,5 +50,7 @@ class LayerCollaboration(ForwardForward):
         return list(others)
 
     def traced(self, layer):
-        pos, neg = self.together[:, self.others(layer)].sum(1).chunk(2)
+        if not (others := self.others(layer)):
+            return {}
+        pos, neg = self.together[:, others].sum(1).chunk(2)
         return {"others": (pos > neg).float().mean()}

@@ -44,9 +44,10 @@ class PredictiveForwardForward(Model):
     recommended = {"negatives.name": "hard_label", "train.lr": 0.01, "train.drop_pixels": 0.0}  # noqa: RUF012
     compiles = "layer"
     equation = (
-        r"z_l\leftarrow(1-\lambda)\,\mathrm{ReLU}\big(W_l\,\mathrm{norm}(z_{l-1})+V_l\,\mathrm{norm}(z_{l+1})-L_l\,z_l+b_l"
-        r"+\varepsilon\big)+\lambda z_l,\quad\mathcal L_l=\mathrm{softplus}\big(-\alpha\,(g_l^+-g_l^-)\big),\quad"
+        r"\begin{gathered}z_l\leftarrow(1-\lambda)\,\mathrm{ReLU}\big(W_l\,\mathrm{norm}(z_{l-1})+V_l\,\mathrm{norm}(z_{l+1})"
+        r"-L_l\,z_l+b_l+\varepsilon\big)+\lambda z_l\\ \mathcal L_l=\mathrm{softplus}\big(-\alpha\,(g_l^+-g_l^-)\big)\\ "
         r"\hat z_{l-1}=G_l\,\mathrm{norm}([\hat z_l]_+),\quad\mathcal E_l=\lVert\hat z_{l-1}-\mathrm{norm}(z_{l-1})\rVert^2"
+        r"\end{gathered}"
     )
     traces = {  # noqa: RUF012
         "reconstruction": "mean squared error per pixel of the image that is generated from the settled top layer",
