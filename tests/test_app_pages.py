@@ -161,6 +161,9 @@ def test_start_does_not_take_random_layers_sums_for_the_nets_answer(store):
     at = page(run=untrained.id)
     assert "class='goodness'" in html(at)
     assert "answers with its softmax read-out" in at.info[0].value
+    assert "random layers" in at.info[0].value
+    hybrid = ffcore.train(root=str(runs.runs_root()), model="hybrid", **{**TINY, "epochs": 1})
+    assert "random" not in page(run=hybrid.id).info[0].value  # its layers have learnt
     assert "test images right by its softmax read-out" in words(at)
     assert "so the sums say" in words(at)
     assert "the net says" not in words(at)
@@ -224,6 +227,13 @@ def test_train_shows_the_command_that_it_would_run(own_runs):
     assert at.code[0].value == f"ffcore train --model ff --negatives hard_label --data {ffcore.data.ensure('auto')} --seed 0"
     at.number_input[0].set_value(7).run()
     assert at.code[0].value.endswith("--seed 7")
+
+
+def test_train_promises_a_minute_for_the_default_only_and_says_what_a_failure_shows(own_runs):
+    assert "about a minute" in "".join(m.value for m in page("train").markdown)
+    other = page("train", model="cwc")
+    assert "about a minute" not in "".join(m.value for m in other.markdown)
+    assert "Within 60 steps" in words(page("train", preset="ref-pcl"))
 
 
 def test_train_shows_what_each_strategy_makes(own_runs):

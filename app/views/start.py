@@ -70,7 +70,8 @@ def show(run: Run) -> None:
             st.html(charts.goodness_table(goodness, classes, true, rows, votes))
             st.markdown(reading(goodness, true, classes, votes, who))
             if not by_sums:
-                st.info("This net answers with its softmax read-out; the sums shown are what its random layers say.")
+                layers = "random layers" if run.config["model"]["name"] == "untrained" else "layers"
+                st.info(f"This net answers with its softmax read-out; the sums shown are what its {layers} say by goodness.")
         else:
             st.markdown("**How strongly does the net vote for each class?**")
             st.html(charts.goodness_table(snapshot["scores"][digit][:, None].astype(float), classes, true, ["Score"]))

@@ -39,7 +39,8 @@ def choose_preset() -> str:
     names = sorted(items, key=lambda n: (n != "quick", not items[n]["good"], n))
     shown = {n: items[n]["title"] if items[n]["good"] else f"⚠ {items[n]['title']}" for n in names}
     name = widgets.choose(st.segmented_control, "Preset", "preset", shown, "quick", required=True, on_change=forget)
-    st.caption(items[name]["why"])
+    told = items[name]
+    st.caption(" ".join(text for text in (told["see"], told["why"]) if text))
     return name
 
 
@@ -155,7 +156,9 @@ def prospects(config: dict) -> str:
     if seconds:
         time = f"About **{widgets.duration(max(10, seconds))}** of training, going by a like run on this machine"
     else:
-        time = "No such run has been timed on this machine yet; the default takes **about a minute** on two cores"
+        default = config["model"]["name"] == "ff" and config["preset"] in (None, "quick")
+        known = "; the default takes **about a minute** on two cores" * default
+        time = f"No such run has been timed on this machine yet{known}"
     kind = config["device"].partition(":")[0]
     beside = [r for r in widgets.all_runs() if not r.bundled and r.config.get("slots", {}).get("kind") == kind]
     ahead = sum(widgets.is_live(r) for r in beside)
