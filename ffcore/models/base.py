@@ -53,6 +53,22 @@ class UnitSettings(LayerSettings):
     )
 
 
+class PairSettings(UnitSettings):
+    """The same, for layers that tell positives from negatives."""
+
+    objective: Literal["gap", "threshold"] = Field(
+        "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
+    )
+    alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
+    theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
+    peer: float = Field(
+        0.03,
+        ge=0,
+        le=1_000,
+        description="peer normalisation: weight that pulls each unit's mean activity to its layer's; 0: off",
+    )
+
+
 def generator(seed: int, purpose: str, device="cpu") -> torch.Generator:
     """A generator of its own for every purpose, so that adding a layer or a strategy changes no other random draw."""
     digest = hashlib.blake2b(f"{seed} {purpose}".encode(), digest_size=7).digest()
@@ -169,6 +185,12 @@ class Model(nn.Module):
             weight[layer] = (weight[layer] + 0.05 * (on - self.settings.sparsity)).clamp(min=0)
             told = told + weight[layer].clone() * h.abs().mean()
         return told
+
+    def objective(self, pos: Tensor, neg: Tensor) -> Tensor:
+        """The loss of every pair from the goodness of its two sides, (B,) each → (B,)."""
+        if self.settings.objective == "gap":
+            return formulas.gap(pos, neg, self.settings.alpha)
+        return formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
 
     def groups(self) -> list[list[nn.Parameter]]:
         """What each local loss may move; the loop gives every group an optimiser of its own."""

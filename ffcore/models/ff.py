@@ -14,7 +14,7 @@ from ffcore import labels
 from ffcore.errors import Refused
 from ffcore.labels import Sample
 from ffcore.models import MODELS
-from ffcore.models.base import LayerSettings, Model, Term, UnitSettings
+from ffcore.models.base import LayerSettings, Model, PairSettings, Term, UnitSettings
 
 
 class View:
@@ -90,20 +90,9 @@ class ForwardForward(Model):
         r"\quad h_l=\mathrm{ReLU}\big(W_l\,\mathrm{norm}(h_{l-1})+b_l\big)"
     )
 
-    class Settings(NetSettings, UnitSettings):
-        objective: Literal["gap", "threshold"] = Field(
-            "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
-        )
-        alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
-        theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
+    class Settings(NetSettings, PairSettings):
         goodness: Literal["mean_square", "mean"] = Field(
             "mean_square", description="of a layer's activities; the mean keeps a gradient where activity is small"
-        )
-        peer: float = Field(
-            0.03,
-            ge=0,
-            le=1_000,
-            description="peer normalisation: weight that pulls each unit's mean activity to its layer's; 0: off",
         )
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
@@ -159,12 +148,6 @@ class ForwardForward(Model):
     def extra(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
         """What a layer's loss holds besides the objective: what keeps its units alive, if that is on."""
         return self.penalty(layer, z, h)
-
-    def objective(self, pos: Tensor, neg: Tensor) -> Tensor:
-        """The loss of every pair from what `logits` made of its two sides, (B,) each → (B,)."""
-        if self.settings.objective == "gap":
-            return formulas.gap(pos, neg, self.settings.alpha)
-        return formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
 
     def traced(self, layer: int) -> dict[str, Tensor]:
         """The numbers that `traces` names, of the pair that layer has just seen."""

@@ -1,7 +1,6 @@
 """Predictive Forward-Forward (Ororbia & Mali 2023): a recurrent net settles on image and label; a second one predicts it."""
 
 from collections.abc import Generator, Iterator, Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +11,7 @@ from ffcore import goodness as formulas
 from ffcore import labels
 from ffcore.labels import Sample
 from ffcore.models import MODELS
-from ffcore.models.base import Model, Term, UnitSettings
+from ffcore.models.base import Model, PairSettings, Term
 from ffcore.models.ff import View
 
 DESCENT = 20  # gradient steps that find z_g; each costs latent² per image
@@ -61,24 +60,13 @@ class PredictiveForwardForward(Model):
         ("layer 1", "image", "a prediction"),
     )
 
-    class Settings(UnitSettings):
+    class Settings(PairSettings):
         steps: int = Field(4, ge=1, le=64, description="K, inference steps for every image, each with an update")
         leak: float = Field(0.3, ge=0, lt=1, description="λ, share of its state that a unit keeps from step to step")
         noise: float = Field(0.1, ge=0, le=10, description="s.d. of the noise on every drive, in training only")
         group: int = Field(10, ge=1, le=1_000, description="units that inhibit each other; 1: only each excites itself")
         label_value: float = Field(3.0, gt=0, le=100, description="the input that says 'this class' to the top layer")
-        objective: Literal["gap", "threshold"] = Field(
-            "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
-        )
-        alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
-        theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
         latent: int = Field(20, ge=1, le=1_000, description="size of z_g, which the generative circuit starts from")
-        peer: float = Field(
-            0.03,
-            ge=0,
-            le=1_000,
-            description="peer normalisation: weight that pulls each unit's mean activity to its layer's; 0: off",
-        )
 
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
@@ -241,11 +229,7 @@ class PredictiveForwardForward(Model):
 
     def term(self, i: int, drive: Tensor, z: Tensor, report: dict[str, list[Tensor]]) -> Term:
         """The local loss of one layer after one step, from its stacked drive and state, (2B, n)."""
-        pos, neg = formulas.mean_square(z).chunk(2)
-        if self.settings.objective == "gap":
-            loss = formulas.gap(pos, neg, self.settings.alpha)
-        else:
-            loss = formulas.threshold(pos, neg, self.settings.alpha, self.settings.theta)
+        loss = self.objective(*formulas.mean_square(z).chunk(2))
         stats = {key: values[i] for key, values in report.items() if i < len(values)}
         return Term(i, loss.mean() + self.penalty(i, drive, z), stats)
 
