@@ -18,6 +18,8 @@ _WHERE = {
     "command": "rundir", "app": "serve",
     "examples": "catalogue", "doctor": "catalogue", "study": "studies", "study_negatives": "studies",
     "study_remedies": "studies", "health": "trained",
+    "analyse": "analyses", "Finding": "analyses", "find_analysis": "analyses", "submit_analysis": "analyses",
+    "stored_analyses": "analyses",
     "stored_studies": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip
 

@@ -67,6 +67,9 @@ class TrainSettings(Settings):
         "auto", description="bf16: matrix products in bfloat16; auto: where the processor or GPU is good at it"
     )
     compile: bool = Field(False, description="torch.compile the layers' losses: a minute at the start, faster steps after")
+    keep_weights: bool = Field(
+        True, description="keep the weights after epochs 0, 1, 2, 4, 8 … in half precision, for looking back"
+    )
     telemetry: bool = Field(True, description="live goodness and a snapshot per epoch, for the dashboard")
 
 

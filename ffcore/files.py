@@ -16,8 +16,11 @@ from typing import BinaryIO
 from ffcore.errors import Failed, Refused
 
 SNAPSHOT = re.compile(r"epoch-(\d{4,6})\.npz", re.ASCII)
+WEIGHTS = re.compile(r"weights-(\d{4,6})\.safetensors", re.ASCII)
 PARTS = re.compile(  # what travels in a zip: no code, no pickle, no resume state, nothing that belongs to one machine
-    r"(config|status|study)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors|snapshots/" + SNAPSHOT.pattern,
+    r"(config|status|study)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors"
+    rf"|snapshots/({SNAPSHOT.pattern}|{WEIGHTS.pattern})"
+    r"|analyses/[a-z]{1,20}-[0-9a-f]{16}/(request\.json|result\.json|arrays\.npz)",
     re.ASCII,
 )
 MAX_JSON = 4 * 2**20  # bytes of one JSON file
@@ -179,9 +182,9 @@ def unpack(file: str | Path | BinaryIO, folder: Path) -> None:
             for entry in archive.infolist():
                 target = folder / entry.orig_filename
                 if entry.is_dir():
-                    target.mkdir(exist_ok=True)
+                    target.mkdir(exist_ok=True, parents=True)
                     continue
-                target.parent.mkdir(exist_ok=True)
+                target.parent.mkdir(exist_ok=True, parents=True)
                 with archive.open(entry) as source, target.open("xb") as out:
                     while chunk := source.read(min(left + 1, 2**20)):
                         left -= len(chunk)  # counted as it comes out: headers can lie
@@ -191,8 +194,8 @@ def unpack(file: str | Path | BinaryIO, folder: Path) -> None:
         left = MAX_UNPACKED
         for path in folder.rglob("*.npz"):
             left -= load_arrays(path, left)[1]
-        if (weights := folder / "weights.safetensors").exists():
-            check_weights(weights)
+        for path in folder.rglob("*.safetensors"):
+            check_weights(path)
     except Refused as error:
         raise Refused(f"cannot import {label}: {error}") from None
     except Exception as error:

@@ -5,24 +5,18 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffcore import data, runs, worker
 from ffcore.errors import Refused
 from ffcore.runs import Run
-from ffcore.worker import Progress, position
+from ffcore.worker import Progress, cores, position
 
 if TYPE_CHECKING:
     from ffcore.trained import Trained
 
 __all__ = ["estimate", "pause", "position", "requeue", "resume", "stop", "submit", "train"]
-
-CORES_PER_RUN = 2
-
-
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def prepare(root: str | None = None, run_dir: str | None = None, here: bool = False, **asked) -> tuple[Run, data.Data]:
@@ -41,7 +35,7 @@ def prepare(root: str | None = None, run_dir: str | None = None, here: bool = Fa
 
         config["slots"] = {"kind": "cuda", "count": torch.cuda.device_count()}
     else:
-        config["slots"] = {"kind": config["device"], "count": max(1, cores() // CORES_PER_RUN)}
+        config["slots"] = {"kind": config["device"], "count": worker.places()}
     return runs.create(config, root, run_dir), images
 
 
@@ -65,18 +59,22 @@ def submit(root: str | None = None, run_dir: str | None = None, **asked) -> Run:
 
 def start(run: Run) -> None:
     """Start the worker process of a queued run."""
-    threads = str(max(1, cores() // run.config.get("slots", {}).get("count", 1)))
-    env = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}  # a server computes with one thread
+    spawn("ffcore.worker", run.dir, max(1, cores() // run.config.get("slots", {}).get("count", 1)))
+
+
+def spawn(module: str, directory: Path, threads: int) -> None:
+    """`python -m MODULE DIRECTORY`, in a session of its own that survives the server's Ctrl-C and a closed terminal."""
+    env = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}  # a server computes with one thread
     env["FFCORE_DATA"] = str(data.data_root())  # a relative path would mean another place there
-    with (run.dir / "log.txt").open("ab") as log:
+    with (directory / "log.txt").open("ab") as log:
         subprocess.Popen(
-            [sys.executable, "-m", "ffcore.worker", str(run.dir)],
+            [sys.executable, "-m", module, str(directory)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=env,
-            cwd=run.dir,
-            start_new_session=True,  # it survives the server's Ctrl-C and a closed terminal
+            cwd=directory,
+            start_new_session=True,
         )
 
 

@@ -171,6 +171,21 @@ class Run:
             raise Refused(f"run {self.id} has no snapshot of epoch {epoch}; it has {self.snapshots() or 'none'}")
         return arrays
 
+    def kept(self) -> list[int]:
+        """Epochs after which the weights are kept, the last included, ascending."""
+        folder = self.dir / "snapshots"
+        names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+        epochs = {int(m[1]) for name in names if (m := files.WEIGHTS.fullmatch(name))}
+        return sorted(epochs | ({self.status()["epoch"]} if self.weights() else set()))
+
+    def weights(self, epoch: int | None = None) -> Path | None:
+        """The file with the weights after an epoch, by default the newest; None where there is none."""
+        newest = (self.dir / name for name in ("weights.safetensors", "state.safetensors"))
+        if epoch is None or epoch == self.status()["epoch"]:
+            return next((path for path in newest if path.exists()), None)
+        path = self.dir / "snapshots" / f"weights-{epoch:04d}.safetensors"
+        return path if path.exists() else None
+
     def samples(self) -> dict | None:
         """images (64, C, H, W) uint8 and labels (64,) int64 of the fixed test samples, or None before the start."""
         return self._arrays("samples.npz")

@@ -1,6 +1,7 @@
 """A run with its net: what a notebook works with."""
 
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,25 +17,50 @@ from ffcore.training import build_model
 
 
 class Trained(runs.Run):
-    """A run directory and the net in it; images are given in [0, 1], or as uint8, in any of the usual shapes."""
+    """A run directory and the net in it; images are given in [0, 1], or as uint8, in any of the usual shapes.
+
+    `epoch`: the net as it was then, for the epochs that `kept()` names; by default as it is now.
+    """
+
+    def __init__(self, directory: str | Path, epoch: int | None = None):
+        super().__init__(directory)
+        self.epoch = epoch
 
     @cached_property
     def model(self) -> Model:
         """The net with the run's weights, on the CPU. Raises Refused when there are none or they are damaged."""
-        facts = self.config["facts"]
-        for name, prefix in (("weights.safetensors", ""), ("state.safetensors", "model.")):
-            if not (self.dir / name).exists():
-                continue
-            try:
-                with safe_open(self.dir / name, "pt") as file:
-                    weights = {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
-                model = build_model({**self.config, "device": "cpu"}, facts=facts)
-                model.load_state_dict(weights)
-            except (SafetensorError, RuntimeError, KeyError, OSError) as error:
-                reason = str(error).splitlines()[0]
-                raise Refused(f"{name} in {self.dir} is damaged or of another net: {reason}; train the run again") from None
-            return model.eval()
-        raise Refused(f"run {self.id} has no weights yet (it is {self.state}); wait for its first epoch")
+        path = self.weights(self.epoch)
+        if path is None and self.epoch is not None:
+            raise Refused(f"run {self.id} kept no weights of epoch {self.epoch}; it has those of {self.kept() or 'none'}")
+        if path is None:
+            raise Refused(f"run {self.id} has no weights yet (it is {self.state}); wait for its first epoch")
+        prefix = "model." if path.name == "state.safetensors" else ""
+        try:
+            with safe_open(path, "pt") as file:
+                weights = {k.removeprefix(prefix): file.get_tensor(k) for k in file.keys() if k.startswith(prefix)}  # noqa: SIM118
+            model = build_model({**self.config, "device": "cpu"}, facts=self.config["facts"])
+            model.load_state_dict(weights)
+        except (SafetensorError, RuntimeError, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise Refused(f"{path.name} in {self.dir} is damaged or of another net: {reason}; train the run again") from None
+        return model.eval()
+
+    def held_out(self, images: int | None = None) -> Split:
+        """The run's first validation images and their labels, on the CPU.
+
+        Raises Refused where its data have none or are no longer the same.
+        """
+        loaded = self.data()
+        if not len(loaded.validation.y):
+            raise Refused(f"run {self.id} kept no validation images; train one with data.validation above 0")
+        return Split(*(part[:images].cpu() for part in loaded.validation))
+
+    def data(self) -> data.Data:
+        """The images it was trained on, with their splits. Raises Refused where they are no longer the same."""
+        loaded = data.load(data.DataSettings(**self.config["data"]), self.config["data_root"])
+        if loaded.hash != self.config["facts"]["data_hash"]:
+            raise Refused(f"{loaded.name} is no longer the data that run {self.id} was trained on; train it again")
+        return loaded
 
     def images(self, x: Any) -> Tensor:
         """(B, C, H, W) floats in [0, 1] from arrays or tensors shaped (B, C, H, W), (B, H, W), (B, D) or one image."""
@@ -162,15 +188,9 @@ def health(run: runs.Run | str, root: str | None = None, images: int = 2_000) ->
     Raises Refused where the run has no weights, or its data have no validation images or are no longer the same.
     """
     trained = load(run, root) if isinstance(run, str) else Trained(run.dir)
-    config, model = trained.config, trained.model
-    loaded = data.load(data.DataSettings(**config["data"]), config["data_root"])
-    if loaded.hash != config["facts"]["data_hash"]:
-        raise Refused(f"{loaded.name} is no longer the data that run {trained.id} was trained on; train it again")
-    if not len(loaded.validation.y):
-        raise Refused(f"run {trained.id} kept no validation images; train one with data.validation above 0")
-    x, y = (part[:images] for part in loaded.validation)
-    with readout.autocast(config["train"]["precision"], "cpu"):
-        layers = neurons.measure(model, x.cpu().float() / 255, y.cpu())
+    model, (x, y) = trained.model, trained.held_out(images)
+    with readout.autocast(trained.config["train"]["precision"], "cpu"):
+        layers = neurons.measure(model, x.float() / 255, y)
     return {"run": trained.id, "dir": str(trained.dir), "model": model.name, "images": len(y), "layers": layers}
 
 

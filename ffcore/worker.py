@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ffcore.trained import Trained
     from ffcore.training import Trainer
 
+CORES_PER_RUN = 2
 SAVE_SHARE = 20  # a state is saved when the last save's cost is below one in so many of the time since
 SAVE_EVERY = 15  # seconds; within long epochs
 SPARSE = 1_000  # ticks come at most so often in a run's age: every 0.2 s at first, every 3.6 s after an hour
@@ -51,16 +52,39 @@ def slot(run: Run) -> Iterator[int | None]:
 
     Yields its number, or None if the run was asked to pause or stop while it waited. Torch is not loaded yet.
     """
-    places = run.config.get("slots", {"kind": "cpu", "count": 1})
-    folder = run.dir.parent / ".slots"
-    with writing(".slots", run.dir.parent):
-        folder.mkdir(exist_ok=True)
+    slots = run.config.get("slots", {"kind": "cpu", "count": 1})
     _, _, own = run.config["device"].partition(":")
-    numbers = [int(own)] if own else range(places["count"])
-    while run.want() == "run":
+    numbers = [int(own)] if own else range(slots["count"])
+
+    def waits() -> bool:
         run.write_status(heartbeat=time.time(), pid=os.getpid())
-        for number in numbers if position(run) == 1 else ():
-            lock = FileLock(folder / f"{places['kind']}-{number}.lock")
+        return run.want() == "run"
+
+    with place(run.dir.parent, slots["kind"], numbers, waits, lambda: position(run) == 1) as number:
+        yield number
+
+
+def places() -> int:
+    """How many may compute at once on this machine's processors: one per two cores."""
+    return max(1, cores() // CORES_PER_RUN)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def place(
+    root: Path, kind: str, numbers: Iterable[int], waits: Callable[[], bool], turn: Callable[[], bool] = lambda: True
+) -> Iterator[int | None]:
+    """Hold one of a folder's places of a kind and yield its number, or None once `waits` says no. `turn`: is it mine?"""
+    folder = root / ".slots"
+    with writing(".slots", root):
+        folder.mkdir(exist_ok=True)
+    while waits():
+        for number in numbers if turn() else ():
+            lock = FileLock(folder / f"{kind}-{number}.lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -178,6 +202,16 @@ def save_weights(run: Run, model) -> None:
     run.replace("weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
 
 
+def keep_weights(run: Run, model, epoch: int) -> None:
+    """The weights after epochs 0, 1, 2, 4, 8 …, in half precision, for looking back."""
+    from safetensors.torch import save
+
+    if epoch & (epoch - 1) == 0:
+        small = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in small.items()}
+        run.replace(f"snapshots/weights-{epoch:04d}.safetensors", save(tensors), durable=False)
+
+
 def save_state(run: Run, trainer: "Trainer") -> None:
     """Everything an exact resume needs, in one file that is there as a whole or not at all."""
     from safetensors.torch import save
@@ -230,6 +264,8 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
         arrays = event.pop("arrays", None)
         if arrays:
             event["snapshot"] = run.write_snapshot(event["epoch"], arrays)
+        if event["event"] == "epoch" and trainer.train.keep_weights and trainer.step < trainer.steps:
+            keep_weights(run, trainer.model, event["epoch"])
         now = time.monotonic()
         if event["event"] != "tick" or now - told_at >= event["seconds"] / SPARSE:
             run.append(event)

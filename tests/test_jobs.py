@@ -422,7 +422,8 @@ def test_relative_places_mean_the_same_to_the_process_behind_a_run(tmp_path, mon
 
 def test_a_run_uses_as_many_threads_as_its_place_has_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS")
-    monkeypatch.setattr(jobs, "cores", lambda: 9)
+    for module in (jobs, worker):
+        monkeypatch.setattr(module, "cores", lambda: 9)
     started = []
     monkeypatch.setattr(subprocess, "Popen", lambda command, **how: started.append(how["env"]))
     assert ffcore.submit(**asked(1)).config["slots"] == {"kind": "cpu", "count": 4}

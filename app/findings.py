@@ -1,0 +1,73 @@
+"""Analyses on a page: asked for with a button, computed beside the server, watched while they run."""
+
+from typing import Any
+
+import streamlit as st
+import widgets
+
+import ffcore
+from ffcore import Finding, Run
+
+LIVE = ("queued", "running")
+
+
+def find(kind: str, *runs: Run, **settings: Any) -> Finding | None:
+    """The finding of a question, or None where it makes no sense, which is then said in a line."""
+    try:
+        return ffcore.find_analysis(kind, *runs, **settings)
+    except ffcore.Refused as error:
+        st.error(str(error), icon=":material/block:")
+        return None
+
+
+def answer(finding: Finding | None, label: str, about: str, key: str) -> dict[str, Any] | None:
+    """The numbers of a finding; where there are none yet, a button that has them computed, or how far that is.
+
+    `label` is what the button says, `about` in a line what it does and how long that takes.
+    """
+    if finding is None:
+        return None
+    status = finding.status()
+    if status["state"] == "done":
+        if told := finding.result():
+            return told
+        st.error(f"The stored result in {finding.dir} is damaged; delete it and ask again.", icon=":material/broken_image:")
+        return None
+    if status["state"] in LIVE:
+        _watch(finding, key)
+        return None
+    with st.container(border=True):
+        if status["state"] in ("failed", "lost"):
+            st.error(widgets.plain(status["reason"] or "It failed and did not say why."), icon=":material/error:")
+        elif status["state"] == "cancelled":
+            st.info("Cancelled.", icon=":material/cancel:")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.button(label, key=f"{key}.ask", type="primary", icon=":material/play_arrow:", on_click=_ask, args=(finding, key))
+            st.caption(about)
+        if said := st.session_state.pop(f"{key}.refused", None):
+            st.error(said, icon=":material/block:")
+    return None
+
+
+def _ask(finding: Finding, key: str) -> None:
+    try:
+        ffcore.submit_analysis(finding)
+    except (ffcore.Refused, ffcore.Failed) as error:
+        st.session_state[f"{key}.refused"] = str(error)
+
+
+def _watch(finding: Finding, key: str) -> None:
+    """How far it is, looked at every second, and a way to end it."""
+
+    @st.fragment(run_every=None if st.query_params.get("live") == "0" else 1.0)
+    def looking() -> None:
+        status = finding.status()
+        if status["state"] not in LIVE:
+            st.rerun()
+        with st.container(border=True):
+            st.progress(status["done"], f"{widgets.plain(status['doing'] or 'starting')} …")
+            if st.button("Cancel", key=f"{key}.cancel", icon=":material/stop:"):
+                finding.cancel()
+                st.rerun()
+
+    looking()

@@ -1,0 +1,5 @@
+"""Generations."""
+
+import streamlit as st
+
+st.title("Generations")

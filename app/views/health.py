@@ -1,0 +1,5 @@
+"""Neuron health."""
+
+import streamlit as st
+
+st.title("Neuron health")

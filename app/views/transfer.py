@@ -1,0 +1,5 @@
+"""Transfer."""
+
+import streamlit as st
+
+st.title("Transfer")
