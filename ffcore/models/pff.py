@@ -171,12 +171,22 @@ class PredictiveForwardForward(Model):
             h = torch.cat([pos, corrupt(i + 1, pos)])
         return formulas.normalise(h, "rms")
 
-    def settle(self, product: Tensor, z: list[Tensor], told: Tensor | float, corrupt=None) -> list[Tensor]:
-        """States after K steps without noise from the states z; product: W·norm(image) + b (B, n₁); told: the label's drive."""
+    def settling(
+        self, product: Tensor, z: list[Tensor], told: Tensor | float, corrupt=None, steps: int = 0
+    ) -> Iterator[list[Tensor]]:
+        """The states z, and those after each of K steps, or of `steps`, without noise; product: W·norm(image) + b (B, n₁);
+        told: the label's drive."""
+        yield z
         laterals = [self.inhibition(i) for i in range(len(z))]
-        for _ in range(self.settings.steps):
+        for _ in range(steps or self.settings.steps):
             rising = [product, *(self.rising(i, self.below(i, z, corrupt)) for i in range(1, len(z)))]
             z = [self.layer(i, rising[i], z, told, laterals[i])[1] for i in range(len(z))]
+            yield z
+
+    def settle(self, product: Tensor, z: list[Tensor], told: Tensor | float, corrupt=None) -> list[Tensor]:
+        """The last of them."""
+        for settled in self.settling(product, z, told, corrupt):
+            z = settled
         return z
 
     def states(self, samples: Sequence[Sample], corrupt=None, view: Window | None = None) -> list[Tensor]:
@@ -296,6 +306,14 @@ class PredictiveForwardForward(Model):
     def infer(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         """Latents z_g, (B, C, H, W) → (B, latent), of the states that settle under these labels, (B,), or the neutral one."""
         return self.latents(self.activities(self.shown(image) if label is None else Sample(image, label))[-1])
+
+    @torch.no_grad()
+    def inference(self, image: Tensor, label: Tensor | None = None, steps: int = 0) -> Iterator[Tensor]:
+        """What z_g is before the first step and after each of K, or of `steps`, (B, latent) each; the K-th is `infer`'s."""
+        sample = self.shown(image) if label is None else Sample(image, label)
+        product, told = self.rising(0, self.norm_image(image)), self.told([sample])
+        for states in self.settling(product, self.start([sample]), told, steps=steps):
+            yield self.latents(states[-1])
 
     @torch.no_grad()
     def generate(self, z: Tensor) -> Tensor:
