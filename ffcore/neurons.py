@@ -38,18 +38,44 @@ def measure(model: Model, x: Tensor, y: Tensor, batch: int = 500) -> list[dict[s
     the layer's; Sokar, Agarwal, Castro & Evci, ICML 2023, arXiv 2302.12902), reference_metric (the reference study's "dead":
     what is passed on, after a mask if there is one, stays below 0.01), mean_rate (share of (image, unit) above 0),
     lifetime_sparseness (mean over units that are not silent; Treves & Rolls 1991; 0: all images alike, 1: one image alone),
-    effective_rank (exp of the entropy of the singular values' shares; Roy & Vetterli 2007).
+    effective_rank (exp of the entropy of the singular values' shares; Roy & Vetterli 2007), population_sparseness (the same
+    of an image over units, mean over images that wake any; 0: all units alike, 1: one unit alone), weight_norm and bias
+    (means over units).
     """
-    wrong = fixed_wrong(y, model.classes)
-    raw, passed = [], []
-    for images, own, other in zip(x.split(batch), y.split(batch), wrong.split(batch), strict=True):
-        for sample in seen(model, images, own, other):
-            raw.append([per_unit(h.float()) for h in model.features(sample)])
-            passed.append([per_unit(h.float()).abs().amax(0) for h in model.transmitted(sample)])
     told = []
-    for i, (activities, most) in enumerate(zip(zip(*raw, strict=True), zip(*passed, strict=True), strict=True), 1):
-        told.append({"layer": i, **_layer(torch.cat(activities), torch.stack(most).amax(0))})
+    seen_by = zip(observe(model, x, y, batch), model.incoming(), strict=True)
+    for i, ((h, most), (weight, bias)) in enumerate(seen_by, 1):
+        own = {"weight_norm": weight.flatten(1).norm(dim=1).mean().item(), "bias": bias.mean().item()}
+        told.append({"layer": i, **_layer(h, most), **own})
     return told
+
+
+@torch.no_grad()
+def observe(model: Model, x: Tensor, y: Tensor, batch: int = 500) -> list[tuple[Tensor, Tensor]]:
+    """Per layer: activities (rows, n) on images x (B, C, H, W), and the most that each unit passes on (n,).
+
+    Rows: all images under their labels y (B,), then all under a wrong one (`seen`); of a convolution, each one's places.
+    """
+    wrong, masks = fixed_wrong(y, model.classes), type(model).transmitted is not Model.transmitted
+    sides: list[list[list[Tensor]]] = []
+    most: list[list[Tensor]] = []
+    for images, own, other in zip(x.split(batch), y.split(batch), wrong.split(batch), strict=True):
+        raw = [[per_unit(h.float()) for h in model.features(sample)] for sample in seen(model, images, own, other)]
+        sides.append(raw)
+        passed = raw
+        if masks:
+            passed = [[per_unit(h.float()) for h in model.transmitted(sample)] for sample in seen(model, images, own, other)]
+        most += [[h.abs().amax(0) for h in layers] for layers in passed]
+    columns = zip(*(layers for side in zip(*sides, strict=True) for layers in side), strict=True)
+    peaks = zip(*most, strict=True)
+    return [(torch.cat(parts), torch.stack(peak).amax(0)) for parts, peak in zip(columns, peaks, strict=True)]
+
+
+def sparseness(h: Tensor, dim: int) -> Tensor:
+    """Treves & Rolls 1991: (1 - (Σ|h|/N)² / (Σh²/N)) / (1 - 1/N) along `dim`, of what is not silent; (k,), may be empty."""
+    count, size = h.shape[dim], h.abs().mean(dim)
+    alive = size > 0
+    return (1 - size[alive].square() / h.square().mean(dim)[alive]) / (1 - 1 / count) if count > 1 else size[:0]
 
 
 def _layer(h: Tensor, most: Tensor) -> dict[str, Any]:
@@ -57,9 +83,7 @@ def _layer(h: Tensor, most: Tensor) -> dict[str, Any]:
     size = h.abs().mean(0)
     mean = size.mean()
     dormant = size <= DORMANT * mean if mean > 0 else torch.ones_like(size, dtype=torch.bool)
-    alive = size > 0
-    shares = size[alive].square() / h[:, alive].square().mean(0)
-    sparse = ((1 - shares) / (1 - 1 / len(h))).mean().item() if alive.any() and len(h) > 1 else None
+    lifetime, population = sparseness(h, 0), sparseness(h, 1)
     some = h[torch.linspace(0, len(h) - 1, min(ROWS, len(h))).long()]
     values = torch.linalg.svdvals(some)
     p = values / values.sum().clamp(min=1e-12)
@@ -69,7 +93,8 @@ def _layer(h: Tensor, most: Tensor) -> dict[str, Any]:
         "dormant": dormant.float().mean().item(),
         "reference_metric": (most < MASKED).float().mean().item(),
         "mean_rate": (h > 0).float().mean().item(),
-        "lifetime_sparseness": sparse,
+        "lifetime_sparseness": lifetime.mean().item() if len(lifetime) else None,
+        "population_sparseness": population.mean().item() if len(population) else None,
         "effective_rank": torch.exp(-torch.xlogy(p, p).sum()).item() if values.sum() > 0 else 0.0,
     }
 

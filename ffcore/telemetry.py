@@ -73,6 +73,12 @@ def snapshot(
     x, y: the images that `goodness` (N, C, L) was measured on; a negative is the image under one fixed wrong label. A net
     without labels is asked about what its strategy makes of the first 1,000 of them, by one fixed draw.
     Dead: never above 0 on the first 1,000, under the true label or the wrong one. shown: the samples (64, C, H, W).
+
+    Per unit of layer i, (n,), on these 1,000: mean_i, rate_i (share of them that it is on for), max_i, size_i (mean
+    |activity|, where activities may be negative), passed_i (the most that it passes on, after a mask), share_i (of the
+    layer's squared activity), woke_i (int16: 2 · the image that drives it most, + 1 if under the wrong label; -1 where
+    dead); bias_i, weight_norm_i; gradient_norm_i of the last step's weight gradient (float32: it may be below what half
+    precision knows; 0 before the first step).
     """
     out: dict[str, Tensor] = {}
     few, sides = x[:PROBE].float().div(255), None
@@ -98,25 +104,42 @@ def snapshot(
         else:
             out["scores"] = model.scores(shown)[model.readouts[0]].half()
         features = [model.features(sample) for sample in samples]
+        masks = type(model).transmitted is not Model.transmitted
+        passed = [model.transmitted(sample) for sample in samples] if masks else features
     dead = []
-    for i, ((weight, bias), *activities) in enumerate(zip(model.incoming(), *features, strict=True), 1):
+    layers = zip(model.incoming(), zip(*features, strict=True), zip(*passed, strict=True), strict=True)
+    for i, ((weight, bias), activities, sent) in enumerate(layers, 1):
         activity = per_unit(torch.cat(activities)).float()
-        on = (activity > 0).float().mean(0)
+        on, squares = (activity > 0).float().mean(0), activity.square().mean(0)
+        most, row = activity.max(0)
+        side, image = _whose(row, len(few), len(activity) // (len(few) * len(samples)))
         dead.append((on == 0).float().mean().item())
         out |= {
             f"mean_{i}": activity.mean(0),
             f"rate_{i}": on,
-            f"max_{i}": activity.amax(0),
+            f"max_{i}": most,
+            f"passed_{i}": per_unit(torch.cat(sent)).float().abs().amax(0) if masks else activity.abs().amax(0),
+            f"share_{i}": squares / squares.sum().clamp(min=1e-30),
+            f"woke_{i}": torch.where(on > 0, 2 * image + side, -1).short(),
             f"bias_{i}": bias,
             f"weight_norm_{i}": weight.flatten(1).norm(dim=1),
             f"gradient_norm_{i}": torch.zeros_like(bias) if weight.grad is None else weight.grad.flatten(1).norm(dim=1),
         }
+        if activity.min() < 0:
+            out[f"size_{i}"] = activity.abs().mean(0)
     first = model.incoming()[0][0]
     some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
     fields = first[some.to(first.device)]
     out["fields"] = (fields if fields.dim() == 4 else fields.view(len(some), *model.shape)).mean(1).half()
-    arrays = {key: value.half() if key[-1].isdigit() else value for key, value in out.items()}
+    whole = ("woke", "gradient")
+    arrays = {k: value.half() if k[-1].isdigit() and not k.startswith(whole) else value for k, value in out.items()}
     return {key: value.cpu().numpy() for key, value in arrays.items()}, dead
+
+
+def _whose(row: Tensor, images: int, places: int) -> tuple[Tensor, Tensor]:
+    """(side, image) of rows that `per_unit` made of stacked sides, each of so many images."""
+    index = row // places
+    return index // images, index % images
 
 
 def alarms(checked: Evaluation, classes: int, dead: list[float]) -> Iterator[str]:
