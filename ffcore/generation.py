@@ -110,7 +110,7 @@ def preference(
         told = model.scores(image)
         told = told["softmax" if "softmax" in told else model.readouts[0]]
     own = told.gather(1, label[:, None]).squeeze(1)
-    return own if aim == "plain" else own - (told.sum(1) - own) / (model.classes - 1)
+    return own if aim == "plain" else own - (told.sum(1) - own) / max(1, model.classes - 1)
 
 
 def climb(
@@ -124,31 +124,40 @@ def climb(
     aim: Literal["contrast", "plain"] = "contrast",
     steps: int = 100,
     rate: float = 0.1,
-    smooth: float = 0.3,
+    smooth: float = 0.5,
     jitter: int = 1,
+    length: float | None = None,
 ) -> Tensor:
     """Images that a net takes for the best of a label, (B, C, H, W) in [0, 1]: gradient ascent from `start` (Simonyan,
     Vedaldi & Zisserman 2014, arXiv 1312.6034).
 
-    A step moves the pixels by `rate` (root mean square) uphill, less and less until the last. Two mild priors: a pull of
-    strength `smooth` against total variation, and all images shifted by up to `jitter` pixels while a slope is taken.
+    A step moves the pixels by `rate` (root mean square) uphill, less and less until the last. Mild priors: a pull of
+    strength `smooth` against total variation, all images shifted by up to `jitter` pixels while a slope is taken, and their
+    `length` held where it is given: a net that normalises its input hears a label the better, the darker the image.
     Raises Refused for a net that has no slope there.
     """
-    x = start.clone()
+    x = start if length is None else of_length(start, length)
     for step in range(steps):
         shift = torch.randint(-jitter, jitter + 1, (2,), generator=rng).tolist()
         with torch.enable_grad():
             moved = x.roll(shift, (-2, -1)).detach().requires_grad_()
             value = preference(model, moved, label, of, layers, aim).sum()
-            if not value.requires_grad:
+            up = torch.autograd.grad(value, moved, allow_unused=True)[0] if value.requires_grad else None
+            if up is None:
                 raise Refused(
-                    f"the {of} of model '{model.name}' tells no slope in the image; climb the other: of=score or goodness"
+                    f"model '{model.name}' hands on no slope of its {of} to the image; choose a run of ff, pff or backprop"
                 )
-            (up,) = torch.autograd.grad(value, moved)
             (rough,) = torch.autograd.grad(total_variation(moved).sum(), moved)
         move = unit(up) - smooth * unit(rough)
         x = (x + rate * (1 - step / steps) * move.roll([-s for s in shift], (-2, -1))).clamp(0, 1)
+        x = x if length is None else of_length(x, length)
     return x.detach()
+
+
+def of_length(image: Tensor, length: float) -> Tensor:
+    """Images (B, C, H, W) scaled to this Euclidean length, and cut off at 1: a little shorter where they are bright."""
+    size = image.flatten(1).norm(dim=1).clamp(min=1e-6).view(-1, 1, 1, 1)
+    return (image * length / size).clamp(0, 1)
 
 
 def total_variation(image: Tensor) -> Tensor:
