@@ -230,13 +230,15 @@ def evaluate(run, data, readout, data_root, root, as_json):
 
 @cli.command()
 @click.argument("run")
+@click.option("--epoch", type=int, metavar="N", help="the net after epoch N, of those that kept their weights  [the last]")
 @runs_option
 @json_option
-def health(run, root, as_json):
-    """How many units of every layer are dead or dormant, how often they are on, how selective they are."""
-    told = ffcore.health(run, root)
-    names = ("dead", "dormant", "reference_metric", "mean_rate", "lifetime_sparseness", "effective_rank")
-    lines = [f"{told['run']} on {told['images']} validation images:"]
+def health(run, epoch, root, as_json):
+    """How many units of every layer are dead or dormant, how often they are on, how selective they are; what the dead died of."""
+    told = ffcore.health(run, root, epoch=epoch)
+    names = ("dead", "dormant", "reference_metric", "mean_rate", "lifetime_sparseness", "population_sparseness")
+    names = (*names, "effective_rank")
+    lines = [f"{told['run']} after epoch {told['epoch']}, on {told['images']} validation images:"]
     lines.append("  ".join([f"{'layer':>5}", f"{'units':>6}", *(f"{name:>{max(8, len(name))}}" for name in names)]))
     for row in told["layers"]:
         cells = [
@@ -244,7 +246,51 @@ def health(run, root, as_json):
             for k in names
         ]
         lines.append("  ".join([f"{row['layer']:>5}", f"{row['units']:>6}", *cells]))
+    for row in told["layers"]:
+        if row["causes"]:
+            lines.append(f"layer {row['layer']}, why units are dead: " + _counted(row["causes"]))
+        lines += [f"  {line}" for line in ffcore.objective_in_words(row["objective"])]
     say(told, as_json, "\n".join(lines))
+
+
+def _counted(causes: dict[str, int]) -> str:
+    return ", ".join(f"{name} ({count})" for name, count in causes.items())
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--out", metavar="FILE.png|.npz", help="a grid of images, or arrays x (n, H, W) in [0, 1] and y (n,)")
+@click.option("--label", metavar="C|any", help="a class's number; any: all in their proportions  [every class alike]")
+@click.option("--n", type=int, help="images in all  [16]")
+@click.option("--what", metavar="NAME", help="samples, reconstructions, steps, interpolation, epochs or ascent")
+@click.option("--seed", type=int, help="random seed  [0]")
+@click.option("--components", type=int, help="Gaussians in the mixture of each class (samples)  [1]")
+@click.option("--layer", metavar="L|each", help="layer whose goodness is climbed (ascent)  [all that vote]")
+@click.option("--epoch", type=int, help="the net of this epoch, where its weights are kept  [the last]")
+@click.option("--judge", metavar="RUN", help="another run that says what it reads in the images")
+@click.option("--set", "more", multiple=True, metavar="KEY=VALUE", help="steps, first, second, points, of, aim, start, rate …")
+@click.option("--overwrite", is_flag=True, help="replace FILE if it is there")
+@runs_option
+@json_option
+def generate(run, label, layer, more, root, as_json, **options):
+    """Images out of a run: samples of a run of pff; of any other, images that its layers like best."""
+    given = ffcore.parse_settings(list(more))
+    if odd := given.keys() & {"run", "root", "progress"}:
+        raise Refused(f"--set {min(odd)}: no setting of generate; leave it out")
+    given |= {k: v for k, v in {"label": _number(label), "layer": _number(layer), **options}.items() if v is not None}
+    told = ffcore.generate(run, root=root, **given)
+    text = f"{told['n']} images ({told['what']}) of {told['run']}"
+    if told["what"] == "ascent":
+        text += ": what the net likes best, which need look like no digit"
+    if told.get("judged") is not None:
+        right = _percent(told["judge_test_accuracy"]) or "unknown"
+        who = f"{told['judge']} (test accuracy {right})" if told["judge"] else "the net itself"
+        text += f"; {who} reads {told['judged']:.1%} as intended"
+    say(told, as_json, text + (f"\n{told['file']}" if told["file"] else ""))
+
+
+def _number(text: str | None) -> int | str | None:
+    return int(text) if text and text.isascii() and text.lstrip("-").isdigit() else text
 
 
 @cli.command()
