@@ -234,7 +234,7 @@ def evaluate(run, data, readout, data_root, root, as_json):
 @runs_option
 @json_option
 def health(run, epoch, root, as_json):
-    """How many units of every layer are dead or dormant, how often they are on, how selective they are; what the dead died of."""
+    """How many units of every layer are dead or dormant, how often units are on, how selective they are; why dead ones are."""
     told = ffcore.health(run, root, epoch=epoch)
     names = ("dead", "dormant", "reference_metric", "mean_rate", "lifetime_sparseness", "population_sparseness")
     names = (*names, "effective_rank")

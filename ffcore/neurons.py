@@ -42,9 +42,19 @@ def measure(model: Model, x: Tensor, y: Tensor, batch: int = 500) -> list[dict[s
     of an image over units, mean over images that wake any; 0: all units alike, 1: one unit alone), weight_norm and bias
     (means over units).
     """
+    return measured(model, observe(model, x, y, batch))
+
+
+def dead(h: Tensor) -> Tensor:
+    """Units that are above 0 in no row, (rows, n) → (k,)."""
+    return (h.amax(0) <= 0).nonzero().squeeze(1)
+
+
+@torch.no_grad()
+def measured(model: Model, observed: Sequence[tuple[Tensor, Tensor]]) -> list[dict[str, Any]]:
+    """What `measure` says, from what `observe` saw."""
     told = []
-    seen_by = zip(observe(model, x, y, batch), model.incoming(), strict=True)
-    for i, ((h, most), (weight, bias)) in enumerate(seen_by, 1):
+    for i, ((h, most), (weight, bias)) in enumerate(zip(observed, model.incoming(), strict=True), 1):
         own = {"weight_norm": weight.flatten(1).norm(dim=1).mean().item(), "bias": bias.mean().item()}
         told.append({"layer": i, **_layer(h, most), **own})
     return told

@@ -1,5 +1,7 @@
 """A run with its net: what a notebook works with."""
 
+from collections import Counter
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ffcore import data, neurons, readout, runs
+from ffcore import autopsy, data, lifetimes, neurons, readout, runs
 from ffcore.data import Split
 from ffcore.errors import Refused
 from ffcore.labels import Sample
@@ -182,16 +184,53 @@ def evaluate(
     }
 
 
-def health(run: runs.Run | str, root: str | None = None, images: int = 2_000) -> dict[str, Any]:
-    """{run, images, layers}: every layer's health (`neurons.measure`) on the run's first `images` validation images.
+def health(
+    run: runs.Run | str, root: str | None = None, images: int = 2_000, epoch: int | None = None, causes: bool = True
+) -> dict[str, Any]:
+    """{run, …, epoch, images, layers}: every layer's health (`neurons.measure`) on the run's first validation images.
 
-    Raises Refused where the run has no weights, or its data have no validation images or are no longer the same.
+    `causes`: each layer's {cause: count} of its dead units (`autopsy.CAUSES`) as well, and under `objective` what its
+    objective makes of a little activity of theirs (`autopsy.objective`). Raises Refused where the run has no weights (of
+    that epoch), or its data have no validation images or are no longer the same.
     """
-    trained = load(run, root) if isinstance(run, str) else Trained(run.dir)
+    trained = Trained((runs.find(run, root) if isinstance(run, str) else run).dir, epoch)
     model, (x, y) = trained.model, trained.held_out(images)
+    x = x.float() / 255
     with readout.autocast(trained.config["train"]["precision"], "cpu"):
-        layers = neurons.measure(model, x.float() / 255, y)
-    return {"run": trained.id, "dir": str(trained.dir), "model": model.name, "images": len(y), "layers": layers}
+        seen = neurons.observe(model, x, y)
+    layers = neurons.measured(model, seen)
+    dead = [neurons.dead(h) for h, _ in seen]
+    del seen
+    if causes:
+        for row, units, told in zip(layers, dead, autopsies(trained, x, y, dead), strict=True):
+            row["causes"] = dict(Counter(unit["cause"] for unit in told).most_common())
+            row["objective"] = autopsy.objective(model, x, y, row["layer"] - 1, units)
+    known = {"epoch": trained.status()["epoch"] if epoch is None else epoch, "images": len(y)}
+    return {"run": trained.id, "dir": str(trained.dir), "model": model.name, **known, "layers": layers}
+
+
+def autopsies(trained: Trained, x: Tensor, y: Tensor, dead: list[Tensor]) -> list[list[dict[str, Any]]]:
+    """`autopsy.examine` of a run's dead units (k,) per layer, with the history that it kept; without one where it kept none."""
+    if not any(map(len, dead)):
+        return [[] for _ in dead]
+    try:
+        told = lifetimes.unit_history(trained)
+    except Refused:
+        return autopsy.examine(trained.model, x, y, dead)
+    until = [e for e in told["epochs"] if trained.epoch is None or e <= trained.epoch]
+    names = ("rate", "bias", "weight_norm")
+    if not until or [len(b) for _, b in trained.model.incoming()] != [layer["rate"].shape[1] for layer in told["layers"]]:
+        return autopsy.examine(trained.model, x, y, dead)
+    kept, pasts = trained.kept(), []
+    pairs = [e for i, e in enumerate(until) if any(n in kept for n in until[max(0, i - 1) : i + 2] if n != e) and e in kept]
+    weights = {}
+    for e in pairs:
+        with suppress(Refused):  # lengths alone must do then
+            weights[e] = [w.detach() for w, _ in Trained(trained.dir, e).model.incoming()]
+    for i, layer in enumerate(told["layers"]):
+        numbers = [torch.from_numpy(layer[name][: len(until)]) for name in names]
+        pasts.append(autopsy.Past(until, *numbers, {e: w[i] for e, w in weights.items()}))
+    return autopsy.examine(trained.model, x, y, dead, pasts)
 
 
 def _test_set(name: str, config: dict, root: str | None, own: bool) -> tuple[Split, tuple[str, ...]]:
