@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -327,7 +327,7 @@ def _finish(run: Run, trainer: "Trainer", started: float) -> None:
     run.write_status(
         state="done", step=trainer.step, epoch=trainer.epochs, eta=None, train_seconds=trainer.seconds,
         seconds=time.time() - started, ended_at=time.time(), heartbeat=time.time(), test_touches=touched,
-        result=_result(trainer, test),
+        result={**_result(trainer, test), "peak_memory": _peak_memory(run.config["device"])},
     )  # fmt: skip
     (run.dir / "state.safetensors").unlink(missing_ok=True)
     log(run, f"done: {run.stored_status()['result']['readouts']}")
@@ -353,6 +353,20 @@ def _result(trainer: "Trainer", test=None) -> dict[str, Any]:
         "readouts": readouts,
         "layers": layers,
     }
+
+
+def _peak_memory(device: str) -> int | None:
+    """Bytes at the most since `_settle_process`: of tensors on a GPU, of this process on a CPU; None where nobody counts."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.max_memory_allocated(device)
+    if device != "cpu":
+        return None
+    with suppress(OSError, IndexError, ValueError):
+        line = next((x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM")), "")
+        return int(line.split()[1]) * 1024
+    return None
 
 
 def _facts(run: Run, images: data.Data | None) -> tuple[dict[str, Any], data.Data]:
@@ -393,11 +407,17 @@ def _settle_process(run: Run) -> None:
 
     if threads := run.config["facts"].get("threads"):
         torch.set_num_threads(threads)
+    if run.config["device"].startswith("cuda"):
+        torch.cuda.init()  # or there are no statistics yet
+        torch.cuda.reset_peak_memory_stats(run.config["device"])
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(libc, "mallopt"):
         # glibc hands every freed batch back to the system and faults it in again: up to half of a step's time
         libc.mallopt(-1, 1 << 29)  # M_TRIM_THRESHOLD
         libc.mallopt(-3, 1 << 25)  # M_MMAP_THRESHOLD
+        libc.malloc_trim(0)  # and the peak told in the end is this run's, not that of one before it
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def main() -> None:

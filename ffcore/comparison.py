@@ -1,0 +1,239 @@
+"""Runs side by side, from what is stored: grouped by everything but the random seed, one number per seed. Needs no torch.
+
+Nothing is computed here that a run did not measure: where a run has no such number, there is none.
+"""
+
+import hashlib
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from ffcore import files, runs
+from ffcore.analyses import stored_analyses
+from ffcore.errors import Refused
+from ffcore.runs import Run
+
+SECTIONS = ("model", "negatives", "data", "train")
+FACTS = {  # what `headline` tells → what that is
+    "test_accuracy": "share of the test images that the default read-out gets right",
+    "validation_accuracy": "the same of the validation images",
+    "transfer": "share of another set's test images that a linear probe on all layers gets right, converged protocol",
+    "transfer_gain": "by how much that exceeds the same probe on the same net untrained",
+    "images_per_second": "training images × epochs over seconds of training, validation and telemetry included",
+    "train_seconds": "seconds of training, validation and telemetry included",
+    "peak_memory": "bytes: of the process at its largest on a CPU, of tensors at their largest on a GPU",
+    "dead": "share of units that no validation image switched on after the last epoch, mean over layers",
+}
+
+
+def settings(run: Run) -> dict[str, Any]:
+    """{dotted setting: value} of a run: all that decides its outcome but the random seed."""
+    config = run.config
+    parts = {key: config.get(key) if isinstance(config.get(key), Mapping) else {} for key in SECTIONS}
+    return {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+
+
+def groups(of: Sequence[Run] | None = None, root: str | None = None) -> list[dict[str, Any]]:
+    """Finished runs that differ in nothing but their random seed, together; the group with the newest run first.
+
+    Each: key, label, model, data, settings, machines (names), runs and seeds, one of each seed (the newest), in their order.
+    """
+    found: dict[str, dict[int, Run]] = {}
+    for run in runs.list_runs(root) if of is None else of:
+        if run.problem or run.stored_status().get("state") != "done":
+            continue
+        config = run.config
+        same = [settings(run), str(config.get("device", "")).partition(":")[0], config.get("plugins")]
+        same.append(_facts(run).get("data_hash"))
+        key = hashlib.blake2b(files.to_json(same), digest_size=4).hexdigest()
+        found.setdefault(key, {}).setdefault(config.get("seed", 0), run)  # listed from the newest on
+    told = [_group(key, dict(sorted(seeds.items()))) for key, seeds in found.items()]
+    for group in told:
+        group["label"] = _label(group, told)
+    return told
+
+
+def _facts(run: Run) -> Mapping[str, Any]:
+    facts = run.config.get("facts")
+    return facts if isinstance(facts, Mapping) else {}
+
+
+def _group(key: str, seeds: dict[int, Run]) -> dict[str, Any]:
+    first = next(iter(seeds.values()))
+    machines = {f"{_facts(r).get('device_name', 'unknown')}, {_facts(r).get('threads', '?')} threads" for r in seeds.values()}
+    return {
+        "key": key,
+        "base": first.title().rpartition(" · seed ")[0],
+        "model": first.config["model"]["name"],
+        "data": first.config["data"]["name"],
+        "settings": settings(first),
+        "machines": sorted(m.replace(", 1 threads", ", 1 thread") for m in machines),
+        "runs": list(seeds.values()),
+        "seeds": list(seeds),
+    }
+
+
+def _label(group: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """What it is, and by which settings it differs from groups of the same name."""
+    alike = [other for other in others if other["base"] == group["base"]]
+    own = [f"{key.partition('.')[2]} {_short(group['settings'].get(key))}" for key in differing(alike)[:3]]
+    label = " · ".join([group["base"], *own])
+    twins = [o for o in alike if all(o["settings"].get(k) == group["settings"].get(k) for k in differing(alike)[:3])]
+    return label if len(twins) == 1 else f"{label} · {group['key'][:4]}"
+
+
+def _short(value: Any) -> str:
+    text = "–" if value is None else "-".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 24 else text[:23] + "…"
+
+
+def differing(of: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The dotted settings in which groups are not all alike, in a fixed order."""
+    keys = sorted({key for group in of for key in group["settings"]}, key=lambda k: (SECTIONS.index(k.partition(".")[0]), k))
+    return [key for key in keys if len({files.to_json([g["settings"].get(key, "absent")]) for g in of}) > 1]
+
+
+def headline(
+    of: Sequence[Mapping[str, Any]], root: str | None = None, target: str | None = None, baseline: str | None = None
+) -> list[dict[str, Any]]:
+    """Groups with `facts`: {fact: {values {seed: number}, n, mean, sd (None for one)}}, mean None where nobody measured it.
+
+    `target` is the data set of the transfer figures, `targets` those that have been probed. `baseline`, a group's key, adds
+    `differences` {fact: {n, mean, sd}} to it: over the seeds that both have, else of the means, with n 0.
+    """
+    told = []
+    for group in of:
+        probes = [probed(run, root) for run in group["runs"]]
+        found = [measure(run, probe.get(target)) for run, probe in zip(group["runs"], probes, strict=True)]
+        measured = dict(zip(group["seeds"], found, strict=True))
+        facts = {fact: _spread({seed: m[fact] for seed, m in measured.items() if m[fact] is not None}) for fact in FACTS}
+        told.append({**group, "facts": facts, "targets": sorted({name for probe in probes for name in probe})})
+    base = next((group for group in told if group["key"] == baseline), None)
+    for group in told if base else []:
+        group["differences"] = {fact: _difference(group["facts"][fact], base["facts"][fact]) for fact in FACTS}
+    return told
+
+
+def _spread(values: dict[int, float]) -> dict[str, Any]:
+    some = list(values.values())
+    return {
+        "values": values,
+        "n": len(some),
+        "mean": statistics.fmean(some) if some else None,
+        "sd": statistics.stdev(some) if len(some) > 1 else None,
+    }
+
+
+def _difference(one: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+    """{n, mean, sd} of one's numbers less the base's, seed by seed."""
+    both = [one["values"][seed] - base["values"][seed] for seed in one["values"] if seed in base["values"]]
+    if both or one["mean"] is None or base["mean"] is None:
+        told = _spread(dict(enumerate(both)))
+        return {key: told[key] for key in ("n", "mean", "sd")}
+    return {"n": 0, "mean": one["mean"] - base["mean"], "sd": None}
+
+
+def measure(run: Run, probe: Mapping[str, Any] | None = None) -> dict[str, float | None]:
+    """What one finished run has stored, by the names in FACTS, `probe` being a result of `probed`; None for what is not there
+    or no number."""
+    status = run.stored_status()
+    result = status.get("result") if isinstance(status.get("result"), Mapping) else {}
+    sizes, epochs = _facts(run).get("sizes"), _positive(status.get("epochs"))
+    images = _positive(sizes.get("train")) if isinstance(sizes, Mapping) else None
+    seconds = _positive(status.get("train_seconds"))
+    found = transferred([probe]) if probe else None
+    return {
+        "test_accuracy": _share(result.get("test_accuracy")),
+        "validation_accuracy": _share(result.get("validation_accuracy")),
+        "transfer": found and found["accuracy"],
+        "transfer_gain": found and found["difference"],
+        "images_per_second": images * epochs / seconds if images and epochs and seconds else None,
+        "train_seconds": seconds,
+        "peak_memory": _positive(result.get("peak_memory")),
+        "dead": _dead(run),
+    }
+
+
+def _positive(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and 0 < value < math.inf else None
+
+
+def _share(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
+
+
+def _dead(run: Run) -> float | None:
+    """As the last epoch told it."""
+    for event in reversed(run.events()[0]):
+        layers = event.get("layers") if event.get("event") == "epoch" else None
+        if isinstance(layers, list):
+            shares = [_share(row.get("dead")) for row in layers if isinstance(row, dict)]
+            return statistics.fmean(shares) if shares and None not in shares else None
+    return None
+
+
+def probed(run: Run, root: str | None = None) -> dict[str, dict[str, Any]]:
+    """{data set: the newest stored result of a converged probe there, with all of its images}."""
+    out: dict[str, dict[str, Any]] = {}
+    with suppress(Refused):
+        for finding in stored_analyses(run, "probe", root):
+            told = finding.result() or {}
+            plain = told.get("protocol") == "converged" and told.get("shots") is None
+            if plain and isinstance(told.get("target"), str) and sound_rows(told):
+                out.setdefault(told["target"], told)
+    return out
+
+
+def sound_rows(told: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rows of a probe's result that have what everybody relies on: features, net, layer and an accuracy."""
+    rows = told.get("rows")
+    return [
+        row
+        for row in (rows if isinstance(rows, list) else [])
+        if isinstance(row, dict)
+        and all(isinstance(row.get(key), str) for key in ("features", "net"))
+        and _share(row.get("accuracy")) is not None
+    ]
+
+
+def row_of(told: Mapping[str, Any], net: str, like: Mapping[str, Any] | None = None, layer: Any = "all") -> dict | None:
+    """A probe's row: of `net`, for the same features as `like`, or for a layer (a number, "all" or "last")."""
+    mine = [row for row in sound_rows(told) if row["net"] == net]
+    if net == "pixels":
+        return next(iter(mine), None)
+    if like is not None:
+        return next((r for r in mine if all(r.get(key) == like.get(key) for key in ("layer", "normalised"))), None)
+    depth = max((row["layer"] for row in mine if isinstance(row.get("layer"), int)), default=None)
+    wanted = depth if layer == "last" else layer
+    fits = [row for row in mine if row.get("layer") == wanted and wanted is not None]
+    return min(fits, key=lambda row: bool(row.get("normalised")), default=None)  # as they are, before any norm
+
+
+def transferred(told: Sequence[Mapping[str, Any]], baseline: str = "untrained", layer: Any = "all") -> dict[str, Any] | None:
+    """Does it transfer? Results of one probe for several random seeds → the net against `baseline` on the same features.
+
+    {features, n, images, accuracy, baseline (means), difference, sd (over seeds), margin, verdict "better", "worse" or
+    "no different"}; None where no result has both rows. `margin` is two standard errors: of so many test images, taken as if
+    the two nets were asked different ones (too large rather than too small), and of so many seeds.
+    """
+    pairs = []
+    for one in told:
+        own = row_of(one, "run", layer=layer)
+        other = own and row_of(one, baseline, like=own)
+        if other:
+            pairs.append((own, other, max(1, int(_positive(one.get("test_images")) or 1))))
+    if not pairs:
+        return None
+    gaps = [own["accuracy"] - other["accuracy"] for own, other, _ in pairs]
+    means = [statistics.fmean(row["accuracy"] for row in rows) for rows in list(zip(*pairs, strict=True))[:2]]
+    images = min(n for *_, n in pairs)
+    sd = statistics.stdev(gaps) if len(gaps) > 1 else None
+    error = sum(p * (1 - p) for p in means) / images + (sd or 0) ** 2 / len(gaps)
+    difference, margin = statistics.fmean(gaps), 2 * math.sqrt(error)
+    verdict = "better" if difference > margin else "worse" if difference < -margin else "no different"
+    return {
+        "features": pairs[0][0]["features"], "n": len(gaps), "images": images, "accuracy": means[0], "baseline": means[1],
+        "difference": difference, "sd": sd, "margin": margin, "verdict": verdict,
+    }  # fmt: skip
