@@ -255,6 +255,37 @@ def stored_analyses(run: Run, kind: str, root: str | None = None) -> list[Findin
     return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]
 
 
+def similarity(*refs: Run | str, root: str | None = None, progress: Tell | None = None, **settings: Any) -> dict[str, Any]:
+    """{rows, columns, cka, …}: which layers of a run, or of two, represent the same images alike; settings: n, epoch."""
+    finding = analyse("similarity", *refs, root=root, progress=progress, **settings)
+    return finding.result() or {}
+
+
+def embed(
+    ref: Run | str, out: str | Path, root: str | None = None, progress: Tell | None = None, **settings: Any
+) -> dict[str, Any]:
+    """Images of a run on a plane, written to FILE.csv or FILE.parquet: {file, rows, method, seconds, trustworthiness}.
+
+    Settings: layer, method, n, data, epoch, seed. Raises Refused where the file is there already.
+    """
+    from ffcore import embedding
+
+    begun, path = time.perf_counter(), embedding.check_file(Path(out))
+    finding = analyse("embed", ref, root=root, progress=progress, **settings)
+    told, arrays = finding.result() or {}, finding.arrays()
+    columns = {"x": arrays["xy"][-1, :, 0], "y": arrays["xy"][-1, :, 1], "label": arrays["label"]}
+    columns |= {key: arrays[key][-1] for key in ("prediction", "goodness", "error") if key in arrays}
+    embedding.write_table(path, {**columns, "index": arrays["index"]})
+    return {
+        "file": str(path),
+        "rows": told["rows"],
+        "method": told["method"],
+        "seconds": time.perf_counter() - begun,
+        "trustworthiness": told["trustworthiness"][-1],
+        **{key: told[key] for key in ("layer", "data", "epochs")},
+    }
+
+
 def main() -> None:
     """`python -m ffcore.analyses DIR`: the process behind a submitted finding."""
     from ffcore import worker

@@ -294,6 +294,54 @@ def _number(text: str | None) -> int | str | None:
 
 
 @cli.command()
+@click.argument("run")
+@click.argument("other", required=False, metavar="[RUN2]")
+@click.option("--n", type=int, help="images: the first run's first validation images  [2000]")
+@click.option("--epoch", type=int, help="the nets as they were after this epoch  [as they are]")
+@runs_option
+@json_option
+def similarity(run, other, n, epoch, root, as_json):
+    """Which layers of one run, or of two, represent the same images alike: CKA, and Procrustes distance."""
+    told = ffcore.similarity(*[ref for ref in (run, other) if ref], root=root, progress=_share, n=n, epoch=epoch)
+    _share(1, "done")
+    width = max(14, *(len(name) for name in [*told["rows"], *told["columns"]]))
+    lines = []
+    for key, head in (("cka", "CKA, debiased"), ("procrustes", "Procrustes distance, 0 to 1.41")):
+        lines.append(f"{head}, {told['images']} images of {told['data']}:")
+        lines.append(" " * width + "".join(f"  {name:>{width}}" for name in told["columns"]))
+        for name, row in zip(told["rows"], told[key], strict=True):
+            cells = ("no data" if value is None else f"{value:.2f}" for value in row)
+            lines.append(f"{name:>{width}}" + "".join(f"  {cell:>{width}}" for cell in cells))
+    say(told, as_json, "\n".join(lines))
+
+
+@cli.command()
+@click.argument("run")
+@click.option("--layer", metavar="L|all|pixels", help="which activities  [all]")
+@click.option("--method", metavar="pca|tsne|umap", help="how they come onto a plane  [pca]")
+@click.option("--n", type=int, help="images  [5000]")
+@click.option("--data", metavar="NAME", help="images of another data set  [the run's own]")
+@click.option("--epoch", type=int, help="the net as it was after this epoch  [as it is]")
+@click.option("--seed", type=int, help="random seed  [0]")
+@click.option("--out", required=True, metavar="FILE.csv|.parquet", help="where to write the table")
+@runs_option
+@json_option
+def embed(run, out, root, as_json, **settings):
+    """Lay a run's images out on a plane so that what a layer finds alike lies close, and write the table."""
+    told = ffcore.embed(run, out, root, _share, **settings)
+    _share(1, "done")
+    trust = "unknown" if told["trustworthiness"] is None else f"{told['trustworthiness']:.3f}"
+    text = f"{told['rows']} images by {told['method']} in {told['seconds']:.1f} s, trustworthiness {trust}\n{told['file']}"
+    say(told, as_json, text)
+
+
+def _share(done: float, doing: str) -> None:
+    """How far an analysis is, on a terminal's standard error."""
+    if sys.stderr.isatty():
+        click.echo(f"\r{done:4.0%} {doing:<60}", nl=done >= 1, err=True)
+
+
+@cli.command()
 @click.argument("name", required=False, metavar="[negatives|remedies]")
 @click.option("--vary", multiple=True, metavar="KEY=a,b,c", help="values to compare; repeat for a grid")
 @click.option("--seeds", type=int, default=3, show_default=True, help="random seeds per combination")

@@ -48,13 +48,13 @@ class Similarity(Analysis):
 
     @classmethod
     def measure(cls, runs, settings, tell, root):
-        from ffcore import similarities
+        from ffcore import probes, similarities
 
         x, y = runs[0].held_out(settings.n)
         names, layers, separation, dependence = [], [], {}, {}
         for place, run in enumerate(runs):
             tell(0.5 * place / len(runs), f"activities of {run.config['model']['name']}")
-            features = _features(run, x)
+            features = probes.activities(run.model, x, run.config["train"]["precision"])
             names.append(_names(run, len(features), place, runs))
             shares = _label_dependence(run, x[:LABELLED])
             for name, h, share in zip(names[-1], features, shares or [None] * len(features), strict=True):
@@ -93,19 +93,6 @@ def _names(run, depth, place, runs) -> list[str]:
     model = run.config["model"]["name"]
     twin = place and model == runs[0].config["model"]["name"]
     return [f"{model}{' (2)' if twin else ''} layer {i}" for i in range(1, depth + 1)]
-
-
-def _features(run, x):
-    """Every layer's activity on images (N, C, H, W) uint8 when no class is known, [(N, n₁), …]."""
-    import torch
-
-    from ffcore.readout import autocast
-
-    parts = []
-    with torch.no_grad(), autocast(run.config["train"]["precision"], "cpu"):
-        for some in x.split(500):
-            parts.append([h.float().flatten(1) for h in run.model.features(run.model.shown(some.float() / 255))])
-    return [torch.cat(layer) for layer in zip(*parts, strict=True)]
 
 
 def _label_dependence(run, x):
