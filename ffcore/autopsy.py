@@ -365,3 +365,17 @@ def objective(model: Model, x: Tensor, y: Tensor, layer: int, units: Tensor) -> 
             if enough:
                 break
     return {"pull": float(f"{now:.3g}"), "rises_above": rises, "alone": alone, "enough": enough}
+
+
+def gradients(model: Model, strategy: Any, x: Tensor, y: Tensor) -> list[Tensor]:
+    """Length of the gradient that reaches each unit's incoming weights, [(n₁,), …], from one step's losses on x and y.
+
+    Nothing is stepped and the model is not changed. strategy: the run's, or None.
+    """
+    model = copy.deepcopy(model).train()
+    view = model.view()
+    pair = strategy(x, y, view, torch.Generator().manual_seed(0)) if strategy else None
+    for term in model.terms(x, y, pair, set(range(len(model.groups()))), view):
+        if term.loss.requires_grad:
+            term.loss.backward()
+    return [(torch.zeros_like(w) if w.grad is None else w.grad).flatten(1).norm(dim=1) for w, _ in model.incoming()]
