@@ -4,13 +4,14 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 import streamlit as st
 
-from ffcore import Run, list_runs
+from ffcore import Failed, Refused, Run, list_runs
 
 LIVE = ("queued", "running")  # a process stands behind it
 
@@ -95,6 +96,18 @@ def explain(text: str) -> None:
     """The page's own lesson, for a second-year student."""
     with st.expander("What am I seeing?", icon=":material/school:"):
         st.markdown(text)
+
+
+@contextmanager
+def told_if_broken(what: str) -> Iterator[None]:
+    """A run may hold anything, and a plug-in is any code: what fails costs its own place on the page, and says so in a line."""
+    try:
+        yield
+    except (Refused, Failed) as error:
+        st.error(" ".join(str(error).split()), icon=":material/block:")
+    except Exception as error:
+        said = f"{type(error).__name__}: {error}"
+        st.error(f"{what} cannot be shown: {quote(' '.join(said.split()), 200)}", icon=":material/broken_image:")
 
 
 def empty(text: str, action: str, page: str) -> None:

@@ -1,8 +1,7 @@
 """Variants: one model, its picture, equation and knobs, its own quantities live, and plain Forward-Forward beside it."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Any
 
 import charts
@@ -20,18 +19,6 @@ from ffcore import Run, catalogue
 PLAIN, FIRST = "ff", "layer_collab"
 QUICK = "mnist-5k"  # 5,000 real digits that come with ffcore: a run takes seconds
 POINTS = 320  # of all lines of a chart together: a tick stays light
-
-
-@contextmanager
-def told_if_broken(what: str) -> Iterator[None]:
-    """A run may hold anything, and a plug-in is any code: what fails costs its own place on the page, and says so in a line."""
-    try:
-        yield
-    except (ffcore.Refused, ffcore.Failed) as error:
-        st.error(" ".join(str(error).split()), icon=":material/block:")
-    except Exception as error:
-        said = f"{type(error).__name__}: {error}"
-        st.error(f"{what} cannot be shown: {widgets.quote(' '.join(said.split()), 200)}", icon=":material/broken_image:")
 
 
 # Which model, which run
@@ -93,7 +80,7 @@ def plain_runs(runs: list[Run], beside: Run, flawed: set[str]) -> list[Run]:
 def show_facts(item: dict, plain: dict) -> None:
     """The picture, and in words and in its equation what the model is."""
     left, right = st.columns([1, 1.25], gap="medium")
-    with left.container(border=True, height="stretch", vertical_alignment="center"), told_if_broken("The diagram"):
+    with left.container(border=True, height="stretch", vertical_alignment="center"), widgets.told_if_broken("The diagram"):
         diagrams.show(picture(item), f"diagram.{item['name']}")
     with right.container(border=True, height="stretch"):
         st.markdown(f"**{item['title']}**  \n{badges(item, plain)}")
@@ -250,7 +237,7 @@ def show_traces(run: Run, other: Run | None, item: dict, plain: dict, period: fl
     """The part that moves: what is special to the model, and both runs' accuracy and dead units."""
     if period and not any(r and widgets.is_live(r) for r in (run, other)):
         st.rerun()  # over: once more as a whole, without a timer
-    with told_if_broken("This run"):
+    with widgets.told_if_broken("This run"):
         line(run, item)
         if other:
             line(other, plain)
@@ -343,7 +330,7 @@ def turn(step: int, n: int) -> None:
 
 def show_digit(run: Run, other: Run | None, item: dict, plain: dict) -> None:
     """A test image, and what both nets make of it."""
-    with told_if_broken("The digit"):
+    with widgets.told_if_broken("The digit"):
         samples, classes = feed.samples(run), run.config["facts"].get("classes")
         if samples is None or not own.has_weights(run):
             why = feed.damage(run)
@@ -375,7 +362,7 @@ def show_digit(run: Run, other: Run | None, item: dict, plain: dict) -> None:
 
 def answer(run: Run, item: dict, image: np.ndarray, true: int) -> None:
     """What one net says of one image (C, H, W) uint8, as on Start."""
-    with told_if_broken(item["title"]):
+    with widgets.told_if_broken(item["title"]):
         net, classes = own.net(run), [str(c) for c in run.config["facts"]["classes"]]
         scores = {name: values[0].numpy() for name, values in net.scores(image[None]).items()}
         first = net.model.readouts[0]
@@ -423,7 +410,7 @@ def failures(name: str, items: dict[str, dict], presets: list[dict]) -> list[dic
 def show_failure(preset: dict, request: dict | None, runs: list[Run], items: dict[str, dict]) -> None:
     """One failure: what one sees, why, what mends it; both to be run, and then to be seen side by side."""
     key = preset["name"]
-    with st.container(border=True), told_if_broken(preset["title"]):
+    with st.container(border=True), widgets.told_if_broken(preset["title"]):
         st.markdown(f"**⚠ {preset['title']}** :small[:gray[preset {widgets.plain(key)}]]")
         told = {"What you see": preset["see"], "Why": preset["why"], "What fixes it": preset["fix"]}
         st.markdown("  \n".join(f"**{head}.** {coded(text)}" for head, text in told.items() if text))
@@ -461,7 +448,7 @@ def show_curves(key: str, failure: Run | None, fix: Run | None, items: dict[str,
     both = {"the fix": fix, "the failure": failure}  # in this order, each has a colour
     if period and not any(run and widgets.is_live(run) for run in both.values()):
         st.rerun()
-    with told_if_broken("These runs"):
+    with widgets.told_if_broken("These runs"):
         for name, run in both.items():
             if run:
                 line(run, {"title": name.capitalize()})
@@ -506,7 +493,7 @@ with slot:
         if st.button("Open in Live", icon=":material/monitoring:"):
             st.switch_page("views/live.py", query_params={"run": chosen.id})
         st.subheader("The same digit through both" if name != PLAIN else "A digit through it")
-        with told_if_broken("The digit"):
+        with widgets.told_if_broken("The digit"):
             st.fragment(show_digit)(chosen, plain_net(chosen, others), item, plain)
     kept = failures(name, honest, presets)
     if kept:
