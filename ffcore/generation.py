@@ -88,6 +88,16 @@ def nearest(x: Tensor, of: Tensor, chunk: int = 5_000) -> tuple[Tensor, Tensor]:
     return (flat - of[index].flatten(1).float() / 255).norm(dim=1), index
 
 
+def variety(x: Tensor, y: Tensor) -> float | None:
+    """Mean Euclidean distance of two images of a class, over the classes y (N,) of which there are two; None where none is."""
+    flat, told = x.flatten(1), []
+    for c in y.unique():
+        mine = flat[y == c]
+        if len(mine) > 1:
+            told.append(torch.pdist(mine).mean().item())
+    return sum(told) / len(told) if told else None
+
+
 # Climbing
 
 

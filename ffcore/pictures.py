@@ -48,7 +48,18 @@ def generate(
     if target is not None:
         write = _npz if target.suffix.lower() == ".npz" else _png
         files.replace(target.parent, target.name, lambda path: write(path, frames, y, asked["what"]), durable=False)
-    keys = ("judged", "judged_by_class", "judge", "judge_test_accuracy", "copies", "error", "rows", "epochs", "log_likelihood")
+    keys = (
+        "judged",
+        "judged_by_class",
+        "judge",
+        "judge_test_accuracy",
+        "copies",
+        "variety",
+        "error",
+        "rows",
+        "epochs",
+        "log_likelihood",
+    )
     return {
         "file": None if target is None else str(target),
         "n": int(frames.shape[0] * frames.shape[1]),

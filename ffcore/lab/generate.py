@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from ffcore.rundir import Run
     from ffcore.trained import Trained
 
-FITTED = 2_000  # training images of a class whose latents its mixture is fitted to
-HELD_OUT = 1_000  # validation images whose distances, errors and goodness samples are compared with
+FITTED = 1_000  # training images of a class whose latents its mixture is fitted to
+HELD_OUT = 1_000  # validation images whose distances samples are compared with
 MOST = 2_000  # images that are kept
 
 # what each question knows of, with its defaults; what depends on the run is None
@@ -219,6 +219,7 @@ def _samples(run: Trained, settings: Any, tell: Tell) -> Found:
     images = model.generate(z)
     arrays = {"images": images, "y": y, "latents": z}
     numbers = {"fitted": FITTED, "log_likelihood": _mean(likelihood), "training_images": len(train.y)}
+    numbers["variety"] = {"sample": generation.variety(images, y), "held_out": generation.variety(held.x.float() / 255, held.y)}
     return _with_neighbours(model, train, held, numbers, arrays, tell)
 
 
@@ -333,37 +334,34 @@ def _ascent(run: Trained, settings: Any, tell: Tell) -> Found:
     if settings.of == "goodness" and not model.tries_labels:
         raise Refused(f"run {run.id} has no goodness under labels; climb in score")
     y = _wanted(settings.label, settings.n, model.classes, [])
-    blocks, held = _blocks(run, settings), run.held_out(HELD_OUT)
-    train = run.data().train.x[:HELD_OUT].float() / 255
+    usual = run.samples()  # a bundled net's training images need not be on this machine
+    if usual is None:
+        raise Refused(f"run {run.id} has stored no sample images to compare with; train it again")
+    real, its = torch.from_numpy(usual["images"]).float() / 255, torch.from_numpy(usual["labels"])
+    blocks = _blocks(run, settings)
     first = torch.rand(len(y), *model.shape, generator=rng)
     if settings.start == "mean":
-        first = train.mean(0).expand_as(first).clone()
-    length = settings.ink * train.flatten(1).norm(dim=1).mean().item() or None
+        first = real.mean(0).expand_as(first).clone()
+    length = settings.ink * real.flatten(1).norm(dim=1).mean().item() or None
     first = first if length is None else generation.of_length(first, length)
     images, rows, before, after = [], [], [], []
-    real = held.x.float() / 255
     for i, (name, layers) in enumerate(blocks):
         tell(i / len(blocks), f"climbing for {name}")
-        climb = {key: getattr(settings, key) for key in ("of", "aim", "steps", "rate", "smooth", "jitter")}
-        done = generation.climb(
-            model, y, first, torch.Generator().manual_seed(settings.seed), layers=layers, length=length, **climb
-        )
-        value = [generation.preference(model, x, y, settings.of, layers, settings.aim) for x in (first, done)]
-        usual = torch.cat(
-            [
-                generation.preference(model, x, c, settings.of, layers, settings.aim)
-                for x, c in zip(real.split(generation.BATCH), held.y.split(generation.BATCH), strict=True)
-            ]
-        )
+        climb = {key: getattr(settings, key) for key in ("steps", "rate", "smooth", "jitter")}
+        what = {"of": settings.of, "layers": layers, "aim": settings.aim}
+        jolts = torch.Generator().manual_seed(settings.seed)
+        done = generation.climb(model, y, first, jolts, length=length, **climb, **what)
+        value = [generation.preference(model, x, y, **what) for x in (first, done)]
+        told = generation.preference(model, real, its, **what)
         images.append(done), before.append(value[0]), after.append(value[1])
         for c in y.unique().tolist():
-            mine, its = y == c, held.y == c
+            mine, like = y == c, its == c
             row = {"block": name, "layers": [v + 1 for v in layers], "label": c, "before": value[0][mine].mean().item()}
-            row |= {"after": value[1][mine].mean().item(), "real": usual[its].mean().item() if its.any() else None}
+            row |= {"after": value[1][mine].mean().item(), "real": told[like].mean().item() if like.any() else None}
             row["read"] = generation.reading(model, done[mine]).mode().values.item()
             rows.append(row)
     arrays = {"images": torch.stack(images), "y": y, "before": torch.stack(before), "after": torch.stack(after)}
-    return {"rows": rows, "blocks": [name for name, _ in blocks], "start": settings.start}, {**arrays, "first": first}
+    return {"rows": rows, "blocks": [name for name, _ in blocks], "compared": len(its)}, {**arrays, "first": first}
 
 
 def _blocks(run: Trained, settings: Any) -> list[tuple[str, list[int]]]:
