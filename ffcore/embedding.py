@@ -100,6 +100,7 @@ def _umap(x, seed, start, jobs, tell):
     import warnings
 
     import numpy as np
+    from sklearn.neighbors import NearestNeighbors
 
     tell(0.0, "UMAP: loading, which takes a while")
     from umap import UMAP
@@ -117,15 +118,20 @@ def _umap(x, seed, start, jobs, tell):
     tell(0.1, "UMAP: finding neighbours")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed means one processor is known
+        x = _components(x, FIRST, seed)
+        near = min(NEIGHBOURS, len(x))  # a point counts among its own
+        # exact, and half a minute less than to have UMAP's own search compiled
+        distances, who = NearestNeighbors(n_neighbors=near).fit(x).kneighbors(x)
         bar = {"disable": False, "file": Bar(), "mininterval": 0.3}
         fit = UMAP(
-            n_neighbors=min(NEIGHBOURS, len(x) - 1),
+            n_neighbors=near,
+            precomputed_knn=(who, distances.astype(np.float32)),
             init="pca" if start is None else np.array(start, np.float32),
             random_state=seed,
             n_jobs=1,
             tqdm_kwds=bar,
         )
-        return fit.fit_transform(_components(x, FIRST, seed))
+        return fit.fit_transform(x)
 
 
 def turned_onto(xy: ndarray, onto: ndarray) -> ndarray:
