@@ -1,4 +1,4 @@
-export default function ({ data, parentElement }) {
+export default function ({ data, parentElement, setStateValue }) {
   const grid = parentElement.querySelector(".live-charts");
   grid.className = `live-charts columns-${data.columns} ${data.framed ? "framed" : ""}`;
   while (grid.children.length > data.charts.length) grid.lastChild.remove();
@@ -10,7 +10,23 @@ export default function ({ data, parentElement }) {
     nodes[i].ariaLabel = alt;
     nodes[i].style.height = `${figure.layout.height}px`; // before Plotly is here: nothing jumps
   });
-  grid.draw = () => data.charts.forEach((chart, i) => drawLiveChart(nodes[i], chart));
+  grid.draw = () => data.charts.forEach((chart, i) => {
+    drawLiveChart(nodes[i], chart);
+    if (chart.select) listen(nodes[i], chart.select, setStateValue);
+  });
   if (globalThis.Plotly) grid.draw();
   else addEventListener("plotly-ready", () => grid.draw(), { once: true }); // draws the latest data by then
+}
+
+// Which points are circled, as indices alone: 5,000 records of points would weigh a megabyte.
+function listen(node, of, setStateValue) {
+  node.tell = (points) => {
+    const parts = {};
+    points.forEach(({ curveNumber, pointNumber }) => (parts[curveNumber] ??= []).push(pointNumber));
+    setStateValue("selected", points.length ? { of, parts } : null);
+  };
+  if (node.listens) return;
+  node.listens = true;
+  node.on("plotly_selected", (event) => event && node.tell(event.points));
+  node.on("plotly_deselect", () => node.tell([]));
 }

@@ -6,7 +6,7 @@ the drawing sit in a second component that never changes: mount `plotly_loader` 
 charts wait for it. Mounting a component costs the server some milliseconds, so charts side by side share one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -39,16 +39,36 @@ def live_chart(
     key: str,
     config: dict | None = None,
     alt: str,
-) -> None:
+    select: str = "",
+) -> dict[int, list[int]]:
     """Draws a Plotly figure, a dict of data and layout, by the parameters of `st.plotly_chart`.
 
     `key` is the chart's identity across reruns. `alt` says in a sentence what it shows. "content" is the height in
-    pixels that `layout.height` asks for.
+    pixels that `layout.height` asks for. With `select`, a word that changes when its points become others, the reader may
+    circle points; returned is which, {trace: indices}, else nothing.
     """
     layout = figure_or_data["layout"]
     figure = {**figure_or_data, "layout": {**layout, "height": layout["height"] if height == "content" else height}}
     chart = {"figure": figure, "config": config or {}, "alt": alt}
-    _charts(key=key, data={"charts": [chart], "columns": 1, "framed": False}, width=width)
+    data = {"charts": [chart], "columns": 1, "framed": False}
+    if not select:
+        _charts(key=key, data=data, width=width)
+        return {}
+    chart |= {"select": select, "config": {"modeBarButtonsToRemove": ["autoScale2d"], **(config or {})}}
+    told = _charts(key=key, data=data, width=width, on_selected_change=lambda: None)
+    return selected(told.selected, figure["data"], select)
+
+
+def selected(told: object, traces: Sequence[dict], of: str) -> dict[int, list[int]]:
+    """{trace: indices} of what a browser says is circled; nothing where that is of other points, or nonsense."""
+    if not isinstance(told, Mapping) or told.get("of") != of or not isinstance(told.get("parts"), Mapping):
+        return {}
+    names = {str(i) for i in range(len(traces))}
+    return {
+        int(trace): sorted({i for i in points if type(i) is int and i >= 0})
+        for trace, points in told["parts"].items()
+        if trace in names and isinstance(points, list)
+    }
 
 
 def live_charts(charts: Sequence[tuple[dict, str]], *, columns: int, key: str, framed: bool = False) -> None:
