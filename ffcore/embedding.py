@@ -90,9 +90,7 @@ def _tsne(x, seed, start, jobs, tell):
 
     # below 10,000 points openTSNE would take Barnes-Hut trees; interpolation (FIt-SNE) is faster from a few thousand on
     gradient = "fft" if len(x) > 2_000 else "bh"
-    tsne = TSNE(
-        n_jobs=jobs, random_state=seed, negative_gradient_method=gradient, callbacks=[step], callbacks_every_iters=each
-    )
+    tsne = TSNE(n_jobs=jobs, random_state=seed, negative_gradient_method=gradient, callbacks=[step], callbacks_every_iters=each)
     return np.asarray(tsne.fit(affinities=near, initialization=begin))
 
 

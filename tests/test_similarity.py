@@ -34,14 +34,14 @@ def turned(x, seed=1):
 
 
 def by_matrices(x, y, debiased):
-    """HSIC out of N × N kernels and centring matrices, term by term as Song et al. (2012) and Gretton et al. (2005) write it."""
+    """HSIC out of N × N kernels and centring matrices, term by term as Song et al. (2012) and Gretton et al. (2005) do."""
     n, one = len(x), torch.ones(len(x), dtype=torch.double)
-    k, l = x @ x.T, y @ y.T
+    k, m = x @ x.T, y @ y.T
     if not debiased:
         h = torch.eye(n, dtype=torch.double) - 1 / n
-        return torch.trace(k @ h @ l @ h).item()
-    k, l = k - k.diag().diag(), l - l.diag().diag()
-    terms = torch.trace(k @ l) + (one @ k @ one) * (one @ l @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ l @ one)
+        return torch.trace(k @ h @ m @ h).item()
+    k, m = k - k.diag().diag(), m - m.diag().diag()
+    terms = torch.trace(k @ m) + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 / (n - 2) * (one @ k @ m @ one)
     return terms.item()
 
 
@@ -59,8 +59,8 @@ def test_by_hand():
     """Two units over five images: x counts -2 … 2, y is on for the outer two. Every sum is written out."""
     x, y = torch.tensor([[-2.0], [-1], [0], [1], [2]]), torch.tensor([[1.0], [0], [0], [0], [1]])
     assert alike(x, y, debiased=False) == pytest.approx(0)  # uncorrelated: Σ x (y - 0.4) = 0
-    k, l = [4, 1, 0, 1, 4], [0.36, 0.16, 0.16, 0.16, 0.36]  # squared distances from the mean
-    cross = 0 - 5 / 3 * sum(a * b for a, b in zip(k, l, strict=True)) + 10 * 1.2 / (4 * 3)
+    k, m = [4, 1, 0, 1, 4], [0.36, 0.16, 0.16, 0.16, 0.36]  # squared distances from the mean
+    cross = 0 - 5 / 3 * sum(a * b for a, b in zip(k, m, strict=True)) + 10 * 1.2 / (4 * 3)
     own_x = 100 - 5 / 3 * (16 + 1 + 1 + 16) + 100 / 12
     own_y = 1.44 - 5 / 3 * (2 * 0.36**2 + 3 * 0.16**2) + 1.44 / 12
     assert alike(x, y) == pytest.approx(cross / (own_x * own_y) ** 0.5, rel=1e-6)
@@ -190,7 +190,9 @@ def test_nets_of_an_earlier_epoch(store):
 
 
 def test_what_does_not_fit_is_refused_in_a_line(store):
-    other = ffcore.train(root=str(runs.runs_root()), **{**TINY, "data": "glyphs", "set": {"data.train": 100, "model.widths": [8]}})
+    other = ffcore.train(
+        root=str(runs.runs_root()), **{**TINY, "data": "glyphs", "set": {"data.train": 100, "model.widths": [8]}}
+    )
     with pytest.raises(Refused, match=r"images of shape \(1, 28, 28\).*choose runs"):
         ffcore.similarity(store["ff"], other)
     with pytest.raises(Refused, match="1 to 2 runs"):

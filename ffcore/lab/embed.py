@@ -40,7 +40,9 @@ class Embed(Analysis):
         run, name = runs[0], settings["data"]
         layers = depth(run)
         if layers and settings["layer"].isdigit() and int(settings["layer"]) > layers:
-            raise Refused(f"embed.layer={settings['layer']}: run {run.id} has {layers} layers; choose 1 to {layers}, all, pixels")
+            raise Refused(
+                f"embed.layer={settings['layer']}: run {run.id} has {layers} layers; choose 1 to {layers}, all, pixels"
+            )
         facts, own = run.config.get("facts") or {}, name is None or name == run.config["data"]["name"]
         if own:
             there = data.present(run.config["data"]["name"], run.config.get("data_root"))
