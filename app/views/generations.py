@@ -228,7 +228,7 @@ def tell_copies(told: dict) -> None:
         st.caption(
             f"Copies would pile up near 0. {copies['nearer_than_held_out']:.1%} of the samples are nearer to a training image "
             f"than the nearest 1% of {copies['images']:,} held-out images, and {copies['nearer_than_reconstructed']:.1%} "
-            "nearer than the nearest 1% of their reconstructions, which are as blurred as samples are; about 1% is what chance gives. "
+            "nearer than the nearest 1% of their reconstructions, which are as blurred as samples are; chance gives about 1%. "
             "Euclidean distance of pixels in [0, 1]."
         )
 
