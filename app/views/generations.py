@@ -79,8 +79,10 @@ def settings_line(*kinds: str, classes: Sequence[str]) -> dict[str, Any]:
             picked = widgets.choose(st.selectbox, "Class", "label", shown, "each", width=180)
             told["label"] = None if picked == "each" else picked if picked == "any" else int(picked)
         if "components" in kinds:
-            hint = "Gaussians that make up the mixture of a class's latents; with 1 it is a single Gaussian"
-            told["components"] = number("Components", "components", 1, 50, 1, hint)
+            hint = "Gaussians that make up the mixture of a class's latents. By itself: what suits validation latents best"
+            shown = {"auto": "by itself", **{str(k): str(k) for k in (1, 2, 3, 5, 8, 12, 20)}}
+            picked = widgets.choose(st.selectbox, "Components", "components", shown, "auto", width=150, help=hint)
+            told["components"] = None if picked == "auto" else int(picked)
         if "seed" in kinds:
             told["seed"] = number("Random seed", "seed", 0, MOST, 0, "the same seed draws the same images")
     return told
@@ -210,11 +212,13 @@ def tell_samples(told: dict, a: dict, judge: Run | None, classes: list[str]) -> 
     worst, c = min(found)
     st.markdown(f"**{told['judged']:.1%}** of {len(a['y']):,} samples are read as intended by {who}.")
     line = f"Least often: {widgets.plain(classes[c])}, {worst:.0%}. " if len(found) > 1 else ""
+    line += f"Each class is a mixture of {told['components']} Gaussian{'s' * (told['components'] > 1)}. "
     if told["variety"]["sample"] and told["variety"]["held_out"]:
         ratio = told["variety"]["sample"] / told["variety"]["held_out"]
         line += f"Two samples of a class differ {ratio:.0%} as much as two real images of a class. "
     if told["log_likelihood"] is not None:
-        line += f"Log-likelihood of validation latents under the mixtures: {told['log_likelihood']:.2f}, higher is better."
+        tried = ", ".join(f"{k}: {value:.1f}" for k, value in told["tried"].items())
+        line += f"Log-likelihood of validation latents by components, higher is better: {tried}."
     st.caption(line)
 
 

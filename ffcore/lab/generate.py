@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from ffcore.trained import Trained
 
 FITTED = 1_000  # training images of a class whose latents its mixture is fitted to
+CHOICES, ENOUGH = (1, 2, 3, 5, 8), 20  # components that are tried, and the images of a class that each needs
 HELD_OUT = 1_000  # validation images whose distances samples are compared with
 MOST = 2_000  # images that are kept
 
 # what each question knows of, with its defaults; what depends on the run is None
 KNOWN: dict[str, dict[str, Any]] = {
-    "samples": {"label": None, "n": 100, "seed": 0, "components": 1, "epoch": None},
+    "samples": {"label": None, "n": 100, "seed": 0, "components": None, "epoch": None},
     "reconstructions": {"label": None, "n": 20, "epoch": None},
     "steps": {"label": None, "n": 20, "steps": None, "epoch": None},
     "interpolation": {"first": 1, "second": 2, "points": 11, "epoch": None},
@@ -57,7 +58,12 @@ class Generate(Analysis):
         )
         n: int | None = Field(None, ge=1, le=MOST, description="images")
         seed: int | None = Field(None, ge=0, lt=2**31, description="random seed")
-        components: int | None = Field(None, ge=1, le=50, description="Gaussians in the mixture of each class")
+        components: int | None = Field(
+            None,
+            ge=1,
+            le=50,
+            description="Gaussians in the mixture of each class; default the number that suits validation latents best",
+        )
         steps: int | None = Field(None, ge=1, le=1_000, description="steps of inference (the model's K), or of the climb")
         first: int | None = Field(None, ge=1, description="validation image to start from, counted from 1")
         second: int | None = Field(None, ge=1, description="validation image to end at, counted from 1")
@@ -204,27 +210,43 @@ def _samples(run: Trained, settings: Any, tell: Tell) -> Found:
     train = data.train
     counts = torch.bincount(train.y, minlength=model.classes).tolist()
     y = _wanted(settings.label, settings.n, model.classes, counts)
-    rng, parts, likelihood = torch.Generator().manual_seed(settings.seed), [], []
-    held = run.held_out(HELD_OUT) if len(data.validation.y) else data.validation
+    held = data.validation if not len(data.validation.y) else run.held_out(HELD_OUT)
+    seen, own = {}, {}  # latents of training and of validation images, class by class
     drawn = sorted(set(y.tolist()))
     for i, c in enumerate(drawn):
-        tell(0.6 * i / len(drawn), f"latents of class {data.classes[c]}")
-        mine = torch.nonzero(train.y == c).flatten()[:FITTED]
-        mixture = generation.fit(generation.latents(model, train.x[mine], train.y[mine]), settings.components, settings.seed)
-        parts.append(generation.draw(mixture, int((y == c).sum()), rng))
-        if (own := held.y == c).any():
-            seen = generation.latents(model, held.x[own], held.y[own])
-            likelihood.append((float(mixture.score(seen.double().numpy())), int(own.sum())))
-    z = torch.cat(parts)
+        tell(0.4 * i / len(drawn), f"latents of class {data.classes[c]}")
+        mine, its = torch.nonzero(train.y == c).flatten()[:FITTED], held.y == c
+        seen[c] = generation.latents(model, train.x[mine], train.y[mine])
+        if its.any():
+            own[c] = generation.latents(model, held.x[its], held.y[its])
+    fits = {k: {c: generation.fit(z, k, settings.seed) for c, z in seen.items()} for k in _choices(settings, seen, own)}
+    tell(0.5, "mixtures")
+    tried = {k: _likelihood(fitted, own) for k, fitted in fits.items()}
+    components = max(fits, key=lambda k: tried[k] or 0.0)
+    rng = torch.Generator().manual_seed(settings.seed)
+    z = torch.cat([generation.draw(fits[components][c], int((y == c).sum()), rng) for c in drawn])
     images = model.generate(z)
     arrays = {"images": images, "y": y, "latents": z}
-    numbers = {"fitted": FITTED, "log_likelihood": _mean(likelihood), "training_images": len(train.y)}
-    numbers["variety"] = {"sample": generation.variety(images, y), "held_out": generation.variety(held.x.float() / 255, held.y)}
+    numbers = {"components": components, "tried": tried, "log_likelihood": tried[components], "fitted": FITTED}
+    numbers["training_images"] = len(train.y)
+    like = torch.isin(held.y, torch.tensor(drawn))
+    real = generation.variety(held.x[like].float() / 255, held.y[like])
+    numbers["variety"] = {"sample": generation.variety(images, y), "held_out": real}
     return _with_neighbours(model, train, held, numbers, arrays, tell)
 
 
-def _mean(pairs: list[tuple[float, int]]) -> float | None:
-    return sum(v * n for v, n in pairs) / sum(n for _, n in pairs) if pairs else None
+def _choices(settings: Any, seen: dict[int, Tensor], own: dict[int, Tensor]) -> list[int]:
+    """The numbers of components to try: the one that is asked for, or those that the classes have images enough for."""
+    if settings.components is not None or not own:
+        return [settings.components or 1]
+    least = min(map(len, seen.values()))
+    return [k for k in CHOICES if k == 1 or k * ENOUGH <= least]
+
+
+def _likelihood(fitted: dict[int, Any], own: dict[int, Tensor]) -> float | None:
+    """Mean log-likelihood of validation latents under the mixture of their class; None without any."""
+    told = [(fitted[c].score(z.double().numpy()), len(z)) for c, z in own.items()]
+    return float(sum(value * n for value, n in told) / sum(n for _, n in told)) if told else None
 
 
 def _with_neighbours(model: Model, train: Split, held: Split, numbers: dict, arrays: dict, tell: Tell) -> Found:
