@@ -1,5 +1,7 @@
 """The life of every unit, as a run's snapshots tell it: when it fell silent, what it weighed then. Read without torch."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -83,3 +85,87 @@ def objective_in_words(told: dict[str, Any]) -> list[str]:
     elif told["alone"]:
         lines.append("no setting of its own, nor three of them together, would mend that")
     return lines
+
+
+def evidence_in_words(unit: dict[str, Any]) -> list[str]:
+    """The numbers of `autopsy.examine` that bear on a dead unit's cause, as sentences, the deciding one first."""
+
+    def has(*names: str) -> bool:
+        return all(isinstance(unit.get(name), int | float) for name in names)
+
+    told: dict[str, str] = {}
+    if has("gain", "pull"):
+        way = "lowers" if unit["gain"] < 0 else "raises" if unit["gain"] > 0 else "does not change"
+        told["goodness falls with activity"] = (
+            f"A drive of {unit['given']:.3g}, given to it alone, {way} what the objective rewards on positives by "
+            f"{abs(unit['gain']):.2g}; the gradient there pulls its activity {'down' if unit['pull'] < 0 else 'up'}."
+        )
+    if has("bias", "unbiased_share"):
+        fires = "it fires" if unit.get("fires_unbiased") else "it still does not fire"
+        told["negative bias"] = f"Its bias is {unit['bias']:.3g}. With the bias at 0 {fires}" + (
+            f"; its drive would be above 0 for {unit['unbiased_share']:.1%} of the images." if unit.get("drive_max") else "."
+        )
+    if has("bias_before"):
+        told["bias_before"] = f"When it was last alive its bias was {unit['bias_before']:.3g}" + (
+            f" and its incoming weights had length {unit['norm_before']:.3g}, now {unit['weight_norm']:.3g}."
+            if has("norm_before", "weight_norm")
+            else "."
+        )
+    if has("moved", "moved_from", "moved_to"):
+        others = f"; those of the units that lived on by {unit['moved_others']:.2g}, the median" * has("moved_others")
+        told["too large a step"] = (
+            f"Between epochs {unit['moved_from']:g} and {unit['moved_to']:g} its incoming weights moved by "
+            f"{unit['moved']:.2g} of their length{others}."
+        )
+    if has("unbiased_max", "drive_max"):
+        told["weights turned away"] = (
+            f"The most that any image drives it is {unit['drive_max']:.3g}, and {unit['unbiased_max']:.3g} without its bias."
+        )
+    if has("reach"):
+        told["vanished input"] = f"Inputs move its drive by {unit['reach']:.2g} of what they do to its layer's median unit."
+    if unit.get("held"):
+        told["inhibition"] = "Without inhibition it would be above 0 for at least one image."
+    if unit.get("beaten"):
+        told["lost to the winners"] = "If all units could be active it would be above 0 for at least one image."
+    if unit.get("born"):
+        told["born dead"] = "No snapshot saw it alive, and the first was taken before the first step."
+    return [text for _, text in sorted(told.items(), key=lambda pair: pair[0] != unit.get("cause"))]
+
+
+WHAT_IF: dict[str, tuple[dict[str, Any], str]] = {  # cause → settings to try, and what they do
+    "born dead": ({"train.recycle": 50}, "give dormant units fresh weights every 50 steps"),
+    "inhibition": ({"model.speed": 0.2}, "let inhibition grow at a fifth of the speed"),
+    "lost to the winners": ({"model.winners": 1.0}, "let all units be active, not the k winners alone"),
+    "vanished input": ({"train.recycle": 50}, "give dormant units fresh weights every 50 steps"),
+    "negative bias": ({"train.homeostasis": 0.2}, "let every bias move until its unit is on for 20% of the images"),
+    "too large a step": ({"train.lr": 0.3}, "take steps a third as large"),
+    "weights turned away": ({"model.peer": 1.0}, "pull every unit's mean activity to its layer's"),
+}
+
+
+def what_if(config: dict[str, Any], layers: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """[{cause, settings, what}]: for the causes of death in a run's layers, the most frequent first, what to train instead.
+
+    Where the objective itself is to blame, the smallest sets of settings without which it would not be.
+    """
+    counts: dict[str, int] = {}
+    for layer in layers:
+        for cause, n in (layer.get("causes") or {}).items():
+            counts[cause] = counts.get(cause, 0) + n
+    told: list[dict[str, Any]] = []
+    for cause in sorted(counts, key=counts.get, reverse=True):
+        if cause == "goodness falls with activity":
+            ways = [keys for layer in layers for keys in (layer.get("objective") or {}).get("enough", [])]
+            for keys in {tuple(keys): None for keys in ways}:
+                settings = {f"model.{k}": json.loads(v) for k, _, v in (key.partition("=") for key in keys)}
+                told.append({"cause": cause, "settings": settings, "what": "an objective that rewards a little activity"})
+        elif cause in WHAT_IF:
+            settings, what = WHAT_IF[cause]
+            (key, value), *_ = settings.items()
+            section, _, name = key.partition(".")
+            if name not in config.get(section, {}) or config[section][name] == value:
+                continue
+            if name == "lr":
+                value = float(f"{value * config['train']['lr']:.2g}")
+            told.append({"cause": cause, "settings": {key: value}, "what": what})
+    return told

@@ -173,11 +173,12 @@ def _stored(name: str, config: dict[str, Any], rows: list, root: str | None, **m
     return {"protocol": protocol, "rows": rows, "file": str(file)}
 
 
-def stored_studies(root: str | None = None) -> list[dict[str, Any]]:
-    """The tables that `study_negatives` has stored, the newest first, then the bundled: {protocol, rows, file}."""
+def stored_studies(root: str | None = None, name: str = "negatives") -> list[dict[str, Any]]:
+    """The tables that the study of this name (negatives, remedies) has stored, the newest first, then the bundled:
+    {protocol, rows, file}."""
     found = []
     for place in (runs.runs_root(root), runs.bundled_root()):
-        inside = (place / STUDIES).glob("negatives-*.json")
+        inside = (place / STUDIES).glob(f"{name}-*.json")
         found += sorted(inside, key=lambda file: file.stat().st_mtime, reverse=True)
     told = [{**files.read_json(file)[0], "file": str(file)} for file in found]
     return [study for study in told if "rows" in study and "protocol" in study]

@@ -130,7 +130,24 @@ def counted(path: str) -> tuple[int, int]:
     return len(split.y), len(classes)
 
 
-def choose_settings(base: dict) -> dict:
+def asked_settings(request: dict) -> dict:
+    """Settings that the address asks for, `?set=model.peer=1` as often as there are some; none where they do not fit."""
+    asked = st.query_params.get_all("set")
+    if not asked:
+        return {}
+    try:
+        given = ffcore.parse_settings(asked[:20])
+        ffcore.configure(**request, set=given)
+    except ffcore.Refused as error:
+        st.warning(f"The settings in the address do not fit and are left out: {widgets.plain(str(error))}")
+        return {}
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.info("Set by the link that led here: " + ", ".join(widgets.quote(text) for text in asked), icon=":material/link:")
+        st.button("Forget them", icon=":material/close:", on_click=lambda: st.query_params.pop("set"), key="forget")
+    return given
+
+
+def choose_settings(base: dict, given: dict) -> dict:
     """The settings classes as forms; returns what was changed, {"section.key": value}."""
     model = base["model"]["name"]
     strategy = catalogue.negatives(base["negatives"]["name"])[0] if base["negatives"] else None
@@ -140,7 +157,7 @@ def choose_settings(base: dict) -> dict:
         "negatives": (base["negatives"] and strategy["settings"], "Its negatives"),
         "data": ({k: v for k, v in catalogue.datasets("mnist")[0]["settings"].items() if k != "name"}, "Its images"),
     }
-    key = f"{base['preset']}.{model}.{strategy and strategy['name']}"
+    key = f"{base['preset']}.{model}.{strategy and strategy['name']}" + (f".{json.dumps(given)}" if given else "")
     changed = {}
     with st.expander("Settings", icon=":material/tune:"):
         for section, (settings, title) in known.items():
@@ -182,8 +199,9 @@ try:
         if base["negatives"]:
             with st.container(border=True):
                 request["negatives"] = choose_negatives(base)
-        base = ffcore.configure(**request)
-        request["set"] = choose_settings(base)
+        given = asked_settings(request)
+        base = ffcore.configure(**request, set=given)
+        request["set"] = {**given, **choose_settings(base, given)}
         request["seed"] = seed
         config = ffcore.configure(**request)
     with ready:
