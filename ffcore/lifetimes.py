@@ -167,5 +167,6 @@ def what_if(config: dict[str, Any], layers: Sequence[dict[str, Any]]) -> list[di
                 continue
             if name == "lr":
                 value = float(f"{value * config['train']['lr']:.2g}")
-            told.append({"cause": cause, "settings": {key: value}, "what": what})
+            if all(other["settings"] != {key: value} for other in told):
+                told.append({"cause": cause, "settings": {key: value}, "what": what})
     return told
