@@ -316,6 +316,24 @@ def similarity(run, other, n, epoch, root, as_json):
 
 
 @cli.command()
+@click.argument("refs", nargs=-1, metavar="[RUN …]")
+@click.option("--target", metavar="NAME", help="data set of the transfer figures")
+@click.option("--baseline", metavar="RUN", help="tell differences to this run's group")
+@runs_option
+@json_option
+def compare(refs, target, baseline, root, as_json):
+    """Finished runs side by side, those that differ in their random seed only together: what they have stored."""
+    told = ffcore.compare(*refs, root=root, target=target, baseline=baseline)
+    lines = []
+    for group in told["groups"]:
+        lines.append(f"{group['label']} (random seeds {', '.join(map(str, group['seeds']))}; {'; '.join(group['machines'])})")
+        for fact, spread in group["facts"].items():
+            mean, sd = (None if spread[key] is None else f"{spread[key]:.6g}" for key in ("mean", "sd"))
+            lines.append(f"  {fact:<20} " + (f"{mean}{f' ± {sd}' if sd else ''}, n {spread['n']}" if mean else "no data"))
+    say(told, as_json, "\n".join(lines) or "no run has finished yet; start one with `ffcore train`")
+
+
+@cli.command()
 @click.argument("run")
 @click.option("--layer", metavar="L|all|pixels", help="which activities  [all]")
 @click.option("--method", metavar="pca|tsne|umap", help="how they come onto a plane  [pca]")

@@ -78,9 +78,10 @@ def _group(key: str, seeds: dict[int, Run]) -> dict[str, Any]:
 def _label(group: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     """What it is, and by which settings it differs from groups of the same name."""
     alike = [other for other in others if other["base"] == group["base"]]
-    own = [f"{key.partition('.')[2]} {_short(group['settings'].get(key))}" for key in differing(alike)[:3]]
-    label = " · ".join([group["base"], *own])
-    twins = [o for o in alike if all(o["settings"].get(k) == group["settings"].get(k) for k in differing(alike)[:3])]
+    keys = differing(alike)  # a run of an older version lacks settings, which says little
+    keys = ([key for key in keys if all(key in other["settings"] for other in alike)] or keys)[:3]
+    label = " · ".join([group["base"], *(f"{key.partition('.')[2]} {_short(group['settings'].get(key))}" for key in keys)])
+    twins = [other for other in alike if all(other["settings"].get(key) == group["settings"].get(key) for key in keys)]
     return label if len(twins) == 1 else f"{label} · {group['key'][:4]}"
 
 
@@ -237,3 +238,27 @@ def transferred(told: Sequence[Mapping[str, Any]], baseline: str = "untrained", 
         "features": pairs[0][0]["features"], "n": len(gaps), "images": images, "accuracy": means[0], "baseline": means[1],
         "difference": difference, "sd": sd, "margin": margin, "verdict": verdict,
     }  # fmt: skip
+
+
+def compare(
+    *refs: Run | str, root: str | None = None, target: str | None = None, baseline: Run | str | None = None
+) -> dict[str, Any]:
+    """{groups}, JSON-ready: the groups that these runs belong to (none named: all), as `headline` tells them.
+
+    `baseline`, a run, adds differences to its group. Raises Refused for a run that is not finished.
+    """
+    every = groups(root=root)
+
+    def group_of(ref: Run | str) -> dict[str, Any]:
+        run = ref if isinstance(ref, Run) else runs.find(ref, root)
+        alike = next((g for g in every if run in g["runs"]), None) or next((g for g in groups([run])), None)
+        if alike is None:
+            raise Refused(f"run {run.id} is {run.state}; only finished runs are compared")
+        return alike
+
+    chosen = {g["key"]: g for g in map(group_of, refs)} or {g["key"]: g for g in every}
+    base = group_of(baseline) if baseline else None
+    told = headline(
+        [*chosen.values(), *([base] if base and base["key"] not in chosen else [])], root, target, base and base["key"]
+    )
+    return {"target": target, "groups": [{**g, "runs": [run.id for run in g["runs"]]} for g in told]}

@@ -240,3 +240,16 @@ def test_a_runs_peak_memory_is_its_own_and_grows_with_its_net(own_runs):
     if sys.platform == "linux":
         assert large > small + 4 * 1600 * 1600
         assert again < large - 4 * 1600 * 1600
+
+
+def test_the_command_prints_one_json_object_or_a_line_per_number(store):
+    from click.testing import CliRunner
+
+    from ffcore.cli import cli
+
+    printed = json.loads(CliRunner().invoke(cli, ["compare", store["ff"].id, "--json"]).output)
+    assert [g["runs"] for g in printed["groups"]] == [[store["ff"].id]]
+    text = CliRunner().invoke(cli, ["compare", store["ff"].id]).output
+    right = store["ff"].status()["result"]["test_accuracy"]
+    assert f"test_accuracy        {right:.6g}, n 1" in text
+    assert "transfer             no data" in text

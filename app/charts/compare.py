@@ -1,0 +1,239 @@
+"""Compare's figures: groups of runs beside each other, a colour, dash and mark for each that stay with it."""
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from charts import DASHES, INK, LAYERS, LEAST_ERROR, MARKS, _by_errors, _clear, _few, _figure, _legend_below, _list, _titled
+
+GREY = "#7F8A95"
+COLOURS = (*LAYERS[:5], INK, LAYERS[5], GREY)  # Okabe and Ito's; LAYERS[5] is LAYERS[3] of a dark page, so far from it
+MOST = len(COLOURS)
+_DASHES = (*DASHES, "5px,2px,1px,2px", "12px,3px")
+_MARKS = (*MARKS, "star", "pentagon")
+
+
+@dataclass
+class Axis:
+    """A spoke of the radar: name with unit, the values at its centre and its rim, and how a value is written."""
+
+    name: str
+    centre: float
+    rim: float
+    text: str = "{:.3g}"
+    log: bool = False
+
+    def place(self, value: float | None) -> float | None:
+        """0 at the centre, 1 at the rim."""
+        if value is None:
+            return None
+        a, b, v = (math.log10(max(x, 1e-12)) if self.log else x for x in (self.centre, self.rim, value))
+        return min(1.0, max(0.0, (v - a) / (b - a)))
+
+    def label(self) -> str:
+        return f"{self.name}<br>{self.text.format(self.centre)} → {self.text.format(self.rim)}"
+
+
+def around(
+    name: str, values: Sequence[float], text: str, better: int = 1, floor: float | None = None, log: bool = False
+) -> Axis:
+    """An axis with round ends that hold all values with some room; `better` -1: the rim is the small end."""
+    values = [v for v in values if v is not None and math.isfinite(v)] or [1.0, 2.0]
+    low, high = min(values), max(values)
+    if log:
+        low, high = 10 ** math.floor(math.log10(max(low, 1e-9)) - 1e-9), 10 ** math.ceil(math.log10(max(high, 1e-9)) + 1e-9)
+    else:
+        step = 10 ** math.floor(math.log10(max((high - low) * 1.2, abs(high) * 0.02, 1e-6)))
+        low, high = step * math.floor(low / step - 0.25), step * math.ceil(high / step + 0.25)
+        low = low if floor is None else max(low, floor)
+    high = high if high > low else low + 1
+    return Axis(name, *((low, high) if better > 0 else (high, low)), text, log)
+
+
+def radar(groups: Mapping[str, tuple[int, Sequence[float | None]]], axes: Sequence[Axis]) -> dict:
+    """One closed line per group, {name: (colour's number, a value per axis)}; a corner that nobody measured is left out.
+
+    Every axis has its own range, written at its end: better is outside.
+    """
+    around_it = [axis.label() for axis in axes]
+    traces = []
+    for name, (slot, values) in groups.items():
+        spots = [(label, axis, value) for label, axis, value in zip(around_it, axes, values, strict=True) if value is not None]
+        if len(spots) < 2:
+            continue
+        spots.append(spots[0])
+        colour = COLOURS[slot % MOST]
+        traces.append(
+            {
+                "type": "scatterpolar", "theta": [label for label, *_ in spots], "name": html.escape(name),
+                "mode": "lines+markers",
+                "r": _list([axis.place(value) for _, axis, value in spots]), "hovertemplate": "%{text}<extra></extra>",
+                "text": [f"{html.escape(name)}: {axis.name} {axis.text.format(value)}" for _, axis, value in spots],
+                "line": {"color": colour, "width": 2.2, "dash": _DASHES[slot % MOST]},
+                "marker": {"symbol": _MARKS[slot % MOST], "size": 8, "color": colour},
+            }
+        )  # fmt: skip
+    figure = _figure(traces, 470, x="", y="", legend=True)
+    layout = figure["layout"]
+    del layout["xaxis"], layout["yaxis"]
+    lines = _clear(GREY, 0.35)
+    layout |= {
+        "hovermode": "closest",
+        "polar": {
+            "bgcolor": "rgba(0,0,0,0)",
+            "radialaxis": {"range": [0, 1], "showticklabels": False, "gridcolor": lines, "linecolor": lines},
+            "angularaxis": {"type": "category", "categoryarray": around_it, "gridcolor": lines, "linecolor": lines,
+                            "rotation": 90, "direction": "clockwise", "tickfont": {"size": 11}},
+        },
+    }  # fmt: skip
+    layout["margin"] |= {"l": 70, "r": 70, "t": 48, "b": 90}
+    layout["legend"] |= {"y": -0.14, "yanchor": "top"}
+    return figure
+
+
+@dataclass
+class Panel:
+    """One measure: heading, axis, and per group its mean and the numbers of its random seeds; `log` on a logarithmic axis."""
+
+    title: str
+    unit: str
+    values: dict[str, tuple[int, Sequence[float]]]  # name → (colour's number, a number per seed)
+    log: bool = False
+
+
+def dots(panel: Panel) -> dict:
+    """Every random seed as a mark, the mean as a line across; a word where nobody has measured it."""
+    names = [html.escape(name) for name in panel.values]
+    traces, missing = [], []
+    for name, (slot, values) in zip(names, panel.values.values(), strict=True):
+        if not values:
+            missing.append(name)
+            continue
+        mean = sum(values) / len(values)
+        colour = COLOURS[slot % MOST]
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "y": [name] * len(values), "x": _list(values), "showlegend": False,
+                "marker": {"symbol": _MARKS[slot % MOST], "size": 9, "color": _clear(colour, 0.55),
+                           "line": {"color": colour, "width": 1.2}},
+                "hovertemplate": "%{x:.4g}<extra></extra>",
+            }
+        )  # fmt: skip
+        traces.append(
+            {
+                "type": "scatter", "mode": "markers", "y": [name], "x": _list([mean]), "showlegend": False,
+                "marker": {"symbol": "line-ns", "size": 18, "line": {"color": colour, "width": 3}},
+                "hovertemplate": "mean %{x:.4g}<extra></extra>",
+            }
+        )  # fmt: skip
+    figure = _titled(_figure(traces, 96 + 30 * len(names), x=panel.unit, y=""), panel.title)
+    layout = figure["layout"]
+    layout |= {"hovermode": "closest"}
+    layout["yaxis"] |= {"type": "category", "categoryarray": names, "categoryorder": "array", "autorange": "reversed",
+                        "automargin": True}  # fmt: skip
+    layout["yaxis"] |= {"range": [len(names) - 0.5, -0.5], "autorange": False}
+    layout["xaxis"] |= {"type": "log", "dtick": 1} if panel.log and traces else {}
+    layout["margin"] |= {"l": 8}
+    layout["annotations"] = [
+        {"xref": "paper", "x": 0.02, "y": name, "xanchor": "left", "text": "no data", "showarrow": False, "font": {"size": 11}}
+        for name in missing
+    ]
+    return figure
+
+
+def curves(groups: Mapping[str, tuple[int, Sequence[Mapping[float, float]]]], over: str = "epoch") -> dict:
+    """Validation accuracy over training, {name: (colour's number, {x: share} per seed)}: the mean, in a band from the least
+    to the most accurate seed; by the share of errors, as on Live."""
+    traces, lowest = [], 0.5
+    for name, (slot, seeds) in groups.items():
+        seeds = [dict(s) for s in seeds if s]
+        if not seeds:
+            continue
+        common = sorted(set.intersection(*(set(s) for s in seeds))) or sorted(seeds[0])
+        table = np.array([[s.get(x, math.nan) for x in common] for s in seeds], float)
+        x, (mean, low, high) = _few(
+            [dict(zip(common, line, strict=True)) for line in (table.mean(0), table.min(0), table.max(0))]
+        )
+        colour, shown = COLOURS[slot % MOST], html.escape(name)
+        errors = [[None if v is None else max(1 - v, LEAST_ERROR) for v in line] for line in (mean, low, high)]
+        lowest = min([lowest, *(v for line in errors for v in line if v is not None)])
+        traces.append(
+            {
+                "x": x, "y": _list(errors[0]), "text": ["–" if v is None else f"{v:.2%}" for v in mean], "name": shown,
+                "mode": "lines+markers" if len(x) <= 40 else "lines", "legendgroup": shown, "hovertemplate": "%{text}",
+                "line": {"color": colour, "width": 2.2, "dash": _DASHES[slot % MOST]},
+                "marker": {"symbol": _MARKS[slot % MOST], "size": 6, "color": colour},
+            }
+        )  # fmt: skip
+        if len(seeds) > 1:
+            edge = {
+                "x": x,
+                "mode": "lines",
+                "line": {"width": 0},
+                "legendgroup": shown,
+                "showlegend": False,
+                "hoverinfo": "skip",
+            }
+            traces.append({**edge, "y": _list(errors[1])})
+            traces.append({**edge, "y": _list(errors[2]), "fill": "tonexty", "fillcolor": _clear(colour, 0.15)})
+    figure = _titled(_figure(traces, 260, x=over, y="validation accuracy", legend=True), "Accuracy on validation images")
+    figure = _legend_below(_by_errors(figure, lowest, 0.95), over)
+    figure["layout"]["margin"]["b"] = 60 + 22 * len(groups)
+    figure["layout"]["height"] = 330 + 22 * len(groups)
+    return figure
+
+
+def swatch(slot: int) -> str:
+    """A group's line and mark in small, as HTML."""
+    colour = COLOURS[slot % MOST]
+    style = "solid" if slot % MOST == 0 else "dashed" if slot % 2 else "dotted"
+    ink = "currentColor" if colour == INK else colour
+    return f"<span class=swatch style='border-color:{ink};border-top-style:{style}'></span>"
+
+
+def measures(
+    groups: Sequence[tuple[str, int]], rows: Mapping[str, tuple[str, Sequence[tuple[str, str]]]], baseline: str = ""
+) -> str:
+    """Measures × groups as an HTML table: groups (name, colour's number), {measure: (what it is, (value, difference) each)}."""
+    head = "".join(
+        f"<th scope=col>{swatch(slot)}{html.escape(name)}{'<small>baseline</small>' * (name == baseline)}</th>"
+        for name, slot in groups
+    )
+    body = ""
+    for name, (about, cells) in rows.items():
+        told = "".join(f"<td>{html.escape(value)}<small>{html.escape(gap)}</small></td>" for value, gap in cells)
+        body += f"<tr><th scope=row>{html.escape(name)}<small>{html.escape(about)}</small></th>{told}</tr>"
+    return f"{_STYLE}<div class='checklist numbers'><table><tr><th></th>{head}</tr>{body}</table></div>"
+
+
+def checklist(properties: Mapping[str, str], groups: Mapping[str, Mapping[str, tuple[str, str]]]) -> str:
+    """Properties × groups as an HTML table, {property: what it asks}, {group: {property: (mark, reason)}}: words, no score."""
+    marks = {"yes": "✓ yes", "no": "✗ no", "in part": "◐ in part", "idle": "–", "open": "?"}
+    head = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in groups)
+    body = ""
+    for name, about in properties.items():
+        cells = ""
+        for told in groups.values():
+            mark, reason = told[name]
+            cells += f"<td class='{mark.replace(' ', '-')}'><b>{marks[mark]}</b><br>{html.escape(reason)}</td>"
+        body += f"<tr><th scope=row>{html.escape(name)}<small>{html.escape(about)}</small></th>{cells}</tr>"
+    return f"{_STYLE}<div class=checklist><table><tr><th></th>{head}</tr>{body}</table></div>"
+
+
+_STYLE = """<style>
+.checklist {overflow-x: auto}
+.checklist table {border-collapse: collapse; font-size: .84rem; width: 100%}
+.checklist th, .checklist td {border: 0; border-bottom: 1px solid rgba(127, 127, 127, .25); padding: .45rem .6rem;
+  text-align: left; vertical-align: top; font-weight: 400; min-width: 9.5rem; line-height: 1.35}
+.checklist th[scope=col] {font-weight: 700}
+.checklist th[scope=row] {padding-left: 0; font-weight: 700; min-width: 8rem}
+.checklist th small {display: block; font-weight: 400; opacity: .75}
+.checklist.numbers td {white-space: nowrap; font-variant-numeric: tabular-nums; min-width: 7.5rem}
+.checklist td small, .checklist th[scope=col] small {display: block; opacity: .75; font-weight: 400}
+.swatch {display: block; width: 2.2rem; border-top: 4px solid; margin-bottom: .35rem}
+.checklist .yes b {color: #009E73}
+.checklist .no b {color: #D55E00}
+</style>"""
