@@ -58,6 +58,7 @@ def generate(
         "error",
         "rows",
         "epochs",
+        "components",
         "log_likelihood",
     )
     return {

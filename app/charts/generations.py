@@ -19,26 +19,31 @@ BINS = 40
 
 @dataclass
 class Tile:
-    """Images (H, W) or (C, H, W) uint8 side by side, what is written beneath, what a screen reader says; `odd`: framed."""
+    """Images (H, W) or (C, H, W) uint8 side by side, what is written beneath, what a screen reader says; `odd`: framed.
 
-    images: Sequence[np.ndarray]
+    Without images: an empty place.
+    """
+
+    images: Sequence[np.ndarray] = ()
     caption: str = ""
     alt: str = ""
     odd: bool = False
 
 
-def rows(named: Mapping[str, Sequence[Tile]], wide: int = 92) -> str:
-    """Named rows of tiles, as many columns as the longest has; a tile is at most `wide` pixels wide. Odd ones are framed."""
+def rows(named: Mapping[str, Sequence[Tile]], wide: int = 92, heads: Sequence[str] = ()) -> str:
+    """Named rows of tiles, as many columns as the longest has, below their `heads`; a tile is at most `wide` pixels wide."""
     across = max((len(tiles) for tiles in named.values()), default=1)
-    body = ""
+    tops = "".join(f"<b>{html.escape(head)}</b>" for head in heads)
+    body = f"<span></span><div class='tiles heads'>{tops}</div>" if heads else ""
     for name, tiles in named.items():
         cells = "".join(_tile(tile) for tile in tiles)
-        head = f"<b class=name>{html.escape(name)}</b>" if name else ""
-        body += f"<div class=row>{head}<div class=tiles>{cells}</div></div>"
+        body += f"<b class=name>{html.escape(name)}</b><div class=tiles>{cells}</div>"
     return f"{_STYLE}<div class='generated' style='--across:{across};--wide:{wide}px'>{body}</div>"
 
 
 def _tile(tile: Tile) -> str:
+    if not len(tile.images):
+        return "<figure></figure>"
     image = np.concatenate([_framed(image, i < len(tile.images) - 1) for i, image in enumerate(tile.images)], -1)
     alt = html.escape(tile.alt, quote=True)
     caption = f"<figcaption>{html.escape(tile.caption)}</figcaption>" if tile.caption else ""
@@ -81,10 +86,9 @@ def errors(error: Sequence[float], level: float, at: int) -> dict:
 
 
 _STYLE = """<style>
-.generated {display: grid; gap: .35rem}
-.generated .row {display: grid; grid-template-columns: minmax(1.6rem, max-content) minmax(0, 1fr); gap: .6rem;
-  align-items: center}
-.generated .name {font-size: .9rem; text-align: right; min-width: 1.6rem}
+.generated {display: grid; gap: .35rem .6rem; grid-template-columns: max-content minmax(0, 1fr); align-items: center}
+.generated .name {font-size: .9rem; text-align: right; overflow-wrap: anywhere; max-width: 9rem}
+.generated .heads {text-align: center}
 .generated .tiles {display: grid; gap: .35rem; grid-template-columns: repeat(var(--across), minmax(0, var(--wide)))}
 .generated figure {margin: 0; text-align: center; min-width: 0}
 .generated img {width: 100%; image-rendering: pixelated; border-radius: .25rem; display: block; box-sizing: border-box}
@@ -92,7 +96,8 @@ _STYLE = """<style>
 .generated .odd img {outline: 2px solid #D55E00}
 .generated .odd figcaption {font-weight: 700}
 @media (max-width: 40rem) {
-  .generated .row {gap: .3rem}
+  .generated {column-gap: .3rem}
+  .generated .name {max-width: 3.4rem; font-size: .75rem}
   .generated .tiles {gap: .15rem}
   .generated figcaption {font-size: .62rem}
 }

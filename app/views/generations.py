@@ -29,6 +29,7 @@ VIEWS = {
 }
 N = 1_000  # samples that are judged and measured
 ACROSS = 6  # samples of a class that are shown
+PER_CLASS = 12  # that are followed over the epochs
 MOST = 999_999
 
 
@@ -91,7 +92,7 @@ def settings_line(*kinds: str, classes: Sequence[str]) -> dict[str, Any]:
 def number(label: str, key: str, low: int, high: int, default: int, hint: str | None = None) -> int:
     """A number input that lives in the address."""
     st.session_state.setdefault(key, widgets.asked_number(key, low, high, default))
-    value = st.number_input(label, low, high, key=key, width=130, help=hint)
+    value = st.number_input(label, low, high, key=key, width=max(130, 8 * len(label)), help=hint)
     if value != default:
         st.query_params[key] = str(value)
     else:
@@ -324,8 +325,8 @@ def scrubber(label: str, key: str, options: list[int], default: int) -> int:
 def show_interpolation(run: Run, classes: list[str]) -> None:
     most = max(run.config["facts"]["sizes"].get("validation", 1), 1)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        first = number("From validation image", "first", 1, most, 1)
-        second = number("to validation image", "second", 1, most, min(2, most))
+        first = number("From validation image no.", "first", 1, most, 1)
+        second = number("to validation image no.", "second", 1, most, min(2, most))
     settings = {"first": first, "second": second}
     got = answer(run, what="interpolation", about="Goes from one image's latent to the other's: some 5 s.", **settings)
     if got is None:
@@ -341,8 +342,7 @@ def show_interpolation(run: Run, classes: list[str]) -> None:
         for i in range(n)
     ]
     ends = [Tile([a["originals"][i]], named(classes, a["y"][i]), f"a {named(classes, a['y'][i])}") for i in (0, 1)]
-    st.html(figures.rows({"latents": cells}, 100))
-    st.html(figures.rows({"images": ends}, 100))
+    st.html(figures.rows({"images": [ends[0], *[Tile()] * (n - 2), ends[1]], "latents": cells}, 100))
     st.markdown(
         "**An interpolation, not class-conditional generation:** equal steps on the straight line between the latents of two "
         "real images. No class is asked for on the way; beneath each image stands what the net reads in it."
@@ -357,7 +357,7 @@ def show_interpolation(run: Run, classes: list[str]) -> None:
 
 
 def show_epochs(run: Run, classes: list[str]) -> None:
-    settings = {"n": 8 * len(classes), **settings_line("label", "seed", classes=classes)}
+    settings = {"n": PER_CLASS * len(classes), **settings_line("label", "seed", classes=classes)}
     got = answer(run, what="epochs", about="Draws the same from the net of every kept epoch: some 5 s.", **settings)
     if got is None:
         return
@@ -374,7 +374,7 @@ def scrub_epochs(told: dict, a: dict, classes: list[str]) -> None:
     tiles = {}
     for c in np.unique(a["y"]):
         mine = np.flatnonzero(a["y"] == c)
-        for start in range(0, len(mine), 8):
+        for start in range(0, len(mine), PER_CLASS):
             cells = [
                 Tile(
                     [a["images"][at, i]],
@@ -382,9 +382,9 @@ def scrub_epochs(told: dict, a: dict, classes: list[str]) -> None:
                     f"sample of {named(classes, c)} after epoch {epoch}, read as {named(classes, a['read'][at, i])}",
                     a["read"][at, i] != c,
                 )
-                for i in mine[start : start + 8]
+                for i in mine[start : start + PER_CLASS]
             ]
-            tiles[classes[c] if not start else " " * (start // 8)] = cells
+            tiles[classes[c] if not start else " " * (start // PER_CLASS)] = cells
     right = (a["read"] == a["y"]).mean(1)
     st.html(figures.rows(tiles, 84))
     st.markdown(
@@ -436,9 +436,11 @@ def show_ascent(run: Run, classes: list[str]) -> None:
             for i, c in enumerate(a["y"])
         ]
     tell_ascent(told, a, of)
-    heads = " ".join(f"**{widgets.plain(named(classes, c))}**" for c in a["y"])
-    st.html(figures.rows(tiles, 92))
-    st.caption(f"Columns: {heads}. Beneath each image: what the whole net reads in it; ✗ and an orange frame: another class.")
+    st.html(figures.rows(tiles, 92, [named(classes, c) for c in a["y"]]))
+    st.caption(
+        "A column for each class. Beneath an image: what the whole net reads in it; ✗ and an orange frame: another class. A "
+        "layer alone has no other to agree with, so it may like what the net as a whole reads otherwise."
+    )
     blocks = {str(i): block for i, block in enumerate(told["blocks"])}
     chosen = next(iter(blocks))
     if len(blocks) > 1:
@@ -461,20 +463,24 @@ def tell_ascent(told: dict, a: dict, of: str) -> None:
     st.markdown(f"{text}.")
     if above and np.median(above) > 1.5:
         st.caption(
-            "So these are **adversarial images rather than digits**: the net prefers them to anything it has ever seen. They "
-            "show which pixels argue for a label and which against, not what the net would draw."
+            "So these are **adversarial images rather than digits**: real images of the class come nowhere near their "
+            f"{of}. They show which pixels argue for a label and which against, not what the net would draw."
         )
 
 
 def ascent_rows(told: dict, classes: list[str], block: str | None = None) -> list[dict]:
     return [
         {
-            **({} if block else {"climbed": row["block"]}), "class": named(classes, row["label"]), "start": row["before"],
-            "result": row["after"], "real images": row["real"], "the net reads": named(classes, row["read"]),
+            **({} if block else {"climbed": row["block"]}), "class": named(classes, row["label"]), "start": _short(row["before"]),
+            "result": _short(row["after"]), "real images": _short(row["real"]), "the net reads": named(classes, row["read"]),
         }
         for row in told["rows"]
         if block in (None, row["block"])
     ]  # fmt: skip
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
 
 
 def no_generator() -> None:
