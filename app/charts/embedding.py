@@ -49,8 +49,8 @@ def scatter(
             c = list(names).index(name)
             marker |= {"color": COLOURS[c % len(COLOURS)], "symbol": MARKS[c % len(MARKS)]}
             x, y = (float(v) for v in np.median(xy[some], 0))
-            text, back = f"<b>{html.escape(name)}</b>", "rgba(127,138,149,.55)"
-            notes.append({"x": x, "y": y, "text": text, "showarrow": False, "font": {"size": 13}, "bgcolor": back})
+            text, look = f"<b>{html.escape(name)}</b>", {"bgcolor": "rgba(38,50,56,.8)", "borderpad": 2}  # on light and dark
+            notes.append({"x": x, "y": y, "text": text, "showarrow": False, "font": {"size": 13, "color": "#FFFFFF"}, **look})
         elif name == "wrong":
             marker = {"size": 7, "color": NEGATIVE, "symbol": "square", "opacity": 0.95}
         else:

@@ -183,7 +183,8 @@ def provenance(told: dict, arrays: dict, frame: int) -> str:
         if held == told["rows"]
         else f"{held:,} validation and {told['rows'] - held:,} training images"
     )
-    text = f"{which} of {widgets.plain(told['data'])} · {words(told)}, {told['features']:,} numbers each, neutral label · "
+    of = f"{which} of {widgets.plain(str(told.get('title', told['data'])))}"
+    text = f"{of} · {words(told)}, {told['features']:,} numbers each, neutral label · "
     text += (
         f"epoch {told['epochs'][frame]} · seed {told['settings']['seed']} · computed in {widgets.duration(told['seconds'])}. "
     )
@@ -218,8 +219,10 @@ def show_images(run: Run, told: dict, arrays: dict, frame: int, circled: np.ndar
     if not len(some):
         st.info("No image is like that.", icon=":material/image_search:")
         return
-    order = some if "margin" not in arrays else some[np.argsort(-arrays["margin"][frame][some], kind="stable")]
-    shown = order[:SHEET]
+    surest = some is errors  # how sure it was of a mistake; elsewhere, where it wavers
+    if "margin" in arrays:
+        some = some[np.argsort(arrays["margin"][frame][some] * (-1 if surest else 1), kind="stable")]
+    shown = some[:SHEET]
     guesses = arrays["prediction"][frame] if "error" in arrays else arrays["label"]
     st.html(
         charts.contact_sheet(
@@ -227,10 +230,13 @@ def show_images(run: Run, told: dict, arrays: dict, frame: int, circled: np.ndar
             arrays["label"][shown],
             guesses[shown],
             told["classes"],
-            truth=pick == "errors" or some is errors,
+            truth=surest,
         )
     )
-    st.caption(f"{len(shown):,} of {len(some):,}" + (", the surest answers first" if "margin" in arrays else ""))
+    st.caption(
+        f"{len(shown):,} of {len(some):,}"
+        + (f", the {'surest' if surest else 'least sure'} answers first" if "margin" in arrays else "")
+    )
     alt = f"classes of {len(some)} images"
     live_chart(plane.label_histogram(arrays["label"][some], arrays["label"], told["classes"]), key="embed.labels", alt=alt)
     everything = np.arange(told["rows"])

@@ -116,6 +116,7 @@ class Embed(Analysis):
             "classes": list(loaded.classes),
             "answers": list(run.config["facts"]["classes"]),
             "data": loaded.name,
+            "title": loaded.title,
             "own_classes": own,
         }, {**arrays, "label": y.numpy().astype(np.int16), "index": np.arange(len(x), dtype=np.int32), "images": _small(x)}
 
