@@ -65,7 +65,7 @@ def examine(model: Model, x: Tensor, y: Tensor, dead: Sequence[Tensor], past: Se
     """
     if not any(len(units) for units in dead):
         return [[] for _ in dead]
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = twin(model).eval().requires_grad_(False)
     x, y = x[:IMAGES], y[:IMAGES]
     samples = seen(model, x, y, fixed_wrong(y, model.classes))
     found = (_by_hooks if isinstance(model, ForwardForward) else _by_features)(model, samples, dead, past)
@@ -78,6 +78,16 @@ def examine(model: Model, x: Tensor, y: Tensor, dead: Sequence[Tensor], past: Se
         rows = [{"unit": int(u), **{k: _plain(v[i]) for k, v in facts.items()}} for i, u in enumerate(units)]
         told.append([{"unit": row.pop("unit"), "cause": cause(row), **row} for row in rows])
     return told
+
+
+def twin(model: Model) -> Model:
+    """The same net once more, without what its last step left behind."""
+    standardise = {name: tuple(getattr(model, name).flatten().tolist()) for name in ("mean", "std")}
+    other = type(model)(model.settings, model.shape, model.classes, model.seed, **standardise)
+    if not model.labelled:
+        other.unlabelled()
+    other.load_state_dict({key: value.cpu() for key, value in model.state_dict().items()})
+    return other
 
 
 def cause(facts: Mapping[str, Any]) -> str:
@@ -326,7 +336,7 @@ def objective(model: Model, x: Tensor, y: Tensor, layer: int, units: Tensor) -> 
     """
     if not isinstance(model, ForwardForward) or not len(units):
         return {}
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = twin(model).eval().requires_grad_(False)
     sample = seen(model, x[:ROWS], y[:ROWS], y[:ROWS])[0]
     some = units[torch.linspace(0, len(units) - 1, min(ROWS, len(units))).long()]
 
@@ -372,7 +382,7 @@ def gradients(model: Model, strategy: Any, x: Tensor, y: Tensor) -> list[Tensor]
 
     Nothing is stepped and the model is not changed. strategy: the run's, or None.
     """
-    model = copy.deepcopy(model).train()
+    model = twin(model).train()
     view = model.view()
     pair = strategy(x, y, view, torch.Generator().manual_seed(0)) if strategy else None
     for term in model.terms(x, y, pair, set(range(len(model.groups()))), view):

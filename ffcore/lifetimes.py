@@ -103,7 +103,9 @@ def evidence_in_words(unit: dict[str, Any]) -> list[str]:
     if has("bias", "unbiased_share"):
         fires = "it fires" if unit.get("fires_unbiased") else "it still does not fire"
         told["negative bias"] = f"Its bias is {unit['bias']:.3g}. With the bias at 0 {fires}" + (
-            f"; its drive would be above 0 for {unit['unbiased_share']:.1%} of the images." if unit.get("drive_max") else "."
+            f"; its drive is then above 0 for {unit['unbiased_share']:.1%} of the images."
+            if unit.get("unbiased_share")
+            else "."
         )
     if has("bias_before"):
         told["bias_before"] = f"When it was last alive its bias was {unit['bias_before']:.3g}" + (

@@ -2,13 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 from conftest import toy_config
 
 import ffcore
-from ffcore import neurons
+from ffcore import lifetimes, neurons
 from ffcore.cli import cli
 from ffcore.errors import Refused
 from ffcore.labels import Sample
@@ -221,3 +222,165 @@ def test_the_study_of_remedies_by_command(own_runs):
     refused = CliRunner().invoke(cli, ["study", "remedies", "--vary", "model.mask=0,1"], catch_exceptions=True)
     assert isinstance(refused.exception, Refused)
     assert "leave out --vary" in str(refused.exception)
+
+
+# Sparseness, and what snapshots tell of every unit
+
+
+def test_sparseness_by_hand():
+    h = torch.tensor([[1.0, 1.0, 1.0, 1.0], [4.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0]])
+    over_units = neurons.sparseness(h, 1)
+    assert over_units.tolist() == pytest.approx([0.0, 1.0, 2 / 3])  # all alike; one alone; (silent: left out); a half
+    assert neurons._layer(h, h.amax(0))["population_sparseness"] == pytest.approx(5 / 9)
+    assert neurons.sparseness(h, 0).tolist() == pytest.approx(
+        [(1 - (7 / 4) ** 2 / (21 / 4)) / 0.75, (1 - (3 / 4) ** 2 / (5 / 4)) / 0.75, 1.0, 1.0]
+    )
+    assert neurons._layer(torch.zeros(4, 3), torch.zeros(3))["population_sparseness"] is None
+
+
+def test_a_layers_norm_and_bias_are_means_over_units(toy):
+    net = build_model(toy_config("ff"), toy)
+    told = neurons.measure(net, *batch_of(toy))
+    for row, (weight, bias) in zip(told, net.incoming(), strict=True):
+        assert row["weight_norm"] == pytest.approx(weight.norm(dim=1).mean().item())
+        assert row["bias"] == pytest.approx(bias.mean().item(), abs=1e-6)
+
+
+def snap(trainer):
+    return trainer.epoch()["arrays"]
+
+
+def test_snapshots_tell_who_woke_a_unit_what_it_passes_on_and_its_share(toy):
+    trainer = Trainer(toy_config("ff", set={"model.peer": 0}), toy)
+    silence(trainer.model, 0, 4)
+    told = snap(trainer)
+    x, y = toy.validation.x.float() / 255, toy.validation.y
+    wrong = neurons.fixed_wrong(y, 4)
+    sides = [trainer.model.features(Sample(x, label))[0].detach() for label in (y, wrong)]
+    h = torch.cat(sides)
+    assert told["woke_1"][4] == -1
+    for unit in (0, 9, 30):
+        image, side = divmod(int(told["woke_1"][unit]), 2)
+        assert sides[side][image, unit] == h[:, unit].max()
+    assert told["passed_1"].astype(float) == pytest.approx(h.amax(0).numpy(), rel=1e-3)
+    squares = h.square().mean(0)
+    assert told["share_1"].astype(float) == pytest.approx((squares / squares.sum()).numpy(), rel=2e-3, abs=1e-6)
+    assert told["share_1"].astype(float).sum() == pytest.approx(1, abs=2e-3)
+    assert told["woke_1"].dtype.itemsize == told["passed_1"].dtype.itemsize == 2
+    assert "size_1" not in told
+
+
+def test_snapshots_of_a_masked_net_tell_what_passes_the_mask(toy):
+    trainer = Trainer(toy_config("ref_pcl", preset="ref-pcl", set={"train.epochs": 2}), toy)
+    told = snap(trainer)
+    assert (told["passed_1"] < 0.1 * told["max_1"].astype(float) + 1e-3).all()
+    assert (told["max_1"] > 0).mean() > 0.5
+
+
+def test_snapshots_of_units_that_go_below_zero_tell_their_size(toy):
+    told = snap(Trainer(toy_config("ff", set={"model.activation": "gelu"}), toy))
+    assert (told["size_1"] >= abs(told["mean_1"]) - 1e-3).all()
+    assert (told["size_1"] > told["mean_1"]).any()
+
+
+def test_the_gradient_in_a_snapshot_is_the_last_steps_and_survives_where_it_is_tiny(toy):
+    trainer = Trainer(toy_config("ff", set={"model.peer": 0}), toy)
+    assert not snap(trainer)["gradient_norm_1"].any()  # before the first step there is none
+    silence(trainer.model, 0, 3)
+    trainer.learn(*batch_of(toy))
+    trainer.checked_step = -1
+    told = snap(trainer)["gradient_norm_1"]
+    assert told == pytest.approx(trainer.model.weights[0].grad.norm(dim=1).numpy())
+    assert told[3] == 0
+    assert (told > 0).mean() > 0.5
+    trainer.model.weights[0].grad.mul_(1e-9)  # half precision would make it nothing
+    assert (snap(trainer)["gradient_norm_1"] > 0).mean() > 0.5
+
+
+# Lives
+
+
+def test_the_time_of_death_is_when_a_unit_falls_silent_for_good():
+    out = np.array([[0, 1, 0, 1], [1, 1, 0, 0], [0, 1, 0, 1], [1, 1, 0, 1]], bool)
+    assert lifetimes.deaths(out).tolist() == [3, 0, 4, 2]
+
+
+def test_definitions_by_hand():
+    layer = {
+        "rate": np.array([[0.0, 0.5, 0.5]]), "mean": np.array([[0.0, 0.01, 1.0]]), "passed": np.array([[0.0, 0.009, 5.0]])
+    }  # fmt: skip
+    assert lifetimes.silent(layer, "dead").tolist() == [[True, False, False]]
+    assert lifetimes.silent(layer, "masked").tolist() == [[True, True, False]]
+    assert lifetimes.silent({**layer, "mean": np.array([[0.0, 0.008, 1.0]])}, "dormant").tolist() == [[True, True, False]]
+    assert lifetimes.silent({**layer, "mean": np.array([[0.0, 0.009, 1.0]])}, "dormant").tolist() == [[True, False, False]]
+    assert lifetimes.silent({"rate": layer["rate"]}, "masked") is None
+    assert (lifetimes.DORMANT, lifetimes.MASKED) == (neurons.DORMANT, neurons.MASKED)
+
+
+def test_the_history_of_a_run_agrees_with_its_events(store):
+    run = store["ff"]
+    told = ffcore.unit_history(run)
+    assert told["epochs"] == [0, 1, 2]
+    epochs = [event for event in run.events()[0] if event["event"] == "epoch"]
+    for i, layer in enumerate(told["layers"]):
+        for at, event in enumerate(epochs):
+            assert layer["out"]["dead"][at].mean() == pytest.approx(event["layers"][i]["dead"], abs=1e-6)
+    (run.dir / "snapshots" / "epoch-0001.npz").write_bytes(b"PK torn")
+    again = ffcore.unit_history(run)
+    assert (again["epochs"], again["lost"]) == ([0, 2], 1)
+
+
+def test_the_history_of_a_run_of_an_older_version_lacks_what_it_did_not_store(store):
+    run = store["ff"]
+    for epoch in run.snapshots():
+        arrays = {k: v for k, v in run.snapshot(epoch).items() if not k.startswith(("passed", "share", "woke"))}
+        run.write_snapshot(epoch, arrays)
+    layer = ffcore.unit_history(run)["layers"][0]
+    assert "masked" not in layer["out"]
+    assert "dead" in layer["out"]
+
+
+def test_a_history_that_does_not_hang_together_is_refused(store):
+    run = store["ff"]
+    arrays = run.snapshot(2)
+    run.write_snapshot(2, {**arrays, "rate_1": arrays["rate_1"][:5]})
+    with pytest.raises(Refused, match="different nets"):
+        ffcore.unit_history(run)
+    for epoch in run.snapshots():
+        run.write_snapshot(epoch, {"edges": np.zeros(3)})
+    with pytest.raises(Refused, match="nothing of units"):
+        ffcore.unit_history(run)
+    with pytest.raises(Refused, match="no snapshots"):
+        ffcore.unit_history(store["queued"])
+
+
+def test_what_if_names_what_the_causes_point_at_once_and_only_what_the_model_has():
+    config = {"model": {"speed": 1.0, "peer": 0.0}, "train": {"lr": 0.03, "recycle": 0}}
+    layers = [
+        {"causes": {"too large a step": 5, "born dead": 1}, "objective": {}},
+        {"causes": {"vanished input": 9, "lost to the winners": 1, "undetermined": 3}, "objective": {}},
+    ]
+    told = ffcore.what_if(config, layers)
+    assert [(one["cause"], one["settings"]) for one in told] == [
+        ("vanished input", {"train.recycle": 50}),
+        ("too large a step", {"train.lr": 0.009}),
+    ]
+    blamed = [{"causes": {"goodness falls with activity": 9}, "objective": {"enough": [["coupled=false", "penalty_size=0.0"]]}}]
+    assert ffcore.what_if(config, blamed)[0]["settings"] == {"model.coupled": False, "model.penalty_size": 0.0}
+
+
+def test_evidence_begins_with_what_decides():
+    unit = {"cause": "negative bias", "bias": -5.0, "fires_unbiased": True, "unbiased_share": 0.4, "gain": 0.1, "pull": 0.1,
+            "given": 0.2, "drive_max": -4.0, "unbiased_max": 1.0, "moved": None}  # fmt: skip
+    first, *others = ffcore.evidence_in_words(unit)
+    assert first == "Its bias is -5. With the bias at 0 it fires; its drive is then above 0 for 40.0% of the images."
+    assert others
+    assert ffcore.evidence_in_words({"cause": "undetermined"}) == []
+
+
+def test_tables_of_remedies_are_found_by_name(own_runs):
+    folder = ffcore.runs_root() / "studies"
+    folder.mkdir(parents=True)
+    (folder / "remedies-1.json").write_text('{"protocol": {}, "rows": [{"row": "none"}]}')
+    assert [one["rows"][0]["row"] for one in ffcore.stored_studies(name="remedies")] == ["none"]
+    assert all(one["file"] != str(folder / "remedies-1.json") for one in ffcore.stored_studies())
