@@ -437,9 +437,10 @@ def show_ascent(run: Run, classes: list[str]) -> None:
         ]
     tell_ascent(told, a, of)
     st.html(figures.rows(tiles, 92, [named(classes, c) for c in a["y"]]))
+    alone = "A layer alone has no other to agree with, so it may like what the net as a whole reads otherwise."
     st.caption(
-        "A column for each class. Beneath an image: what the whole net reads in it; ✗ and an orange frame: another class. A "
-        "layer alone has no other to agree with, so it may like what the net as a whole reads otherwise."
+        "A column for each class. Beneath an image: what the whole net reads in it; ✗ and an orange frame: another class. "
+        + alone * (len(told["blocks"]) > 1)
     )
     blocks = {str(i): block for i, block in enumerate(told["blocks"])}
     chosen = next(iter(blocks))
@@ -463,7 +464,7 @@ def tell_ascent(told: dict, a: dict, of: str) -> None:
     st.markdown(f"{text}.")
     if above and np.median(above) > 1.5:
         st.caption(
-            "So these are **adversarial images rather than digits**: real images of the class come nowhere near their "
+            "So these are **adversarial images rather than digits**: real images come nowhere near their "
             f"{of}. They show which pixels argue for a label and which against, not what the net would draw."
         )
 
@@ -471,8 +472,9 @@ def tell_ascent(told: dict, a: dict, of: str) -> None:
 def ascent_rows(told: dict, classes: list[str], block: str | None = None) -> list[dict]:
     return [
         {
-            **({} if block else {"climbed": row["block"]}), "class": named(classes, row["label"]), "start": _short(row["before"]),
-            "result": _short(row["after"]), "real images": _short(row["real"]), "the net reads": named(classes, row["read"]),
+            **({} if block else {"climbed": row["block"]}), "class": named(classes, row["label"]),
+            "start": _short(row["before"]), "result": _short(row["after"]), "real images": _short(row["real"]),
+            "the net reads": named(classes, row["read"]),
         }
         for row in told["rows"]
         if block in (None, row["block"])
@@ -521,7 +523,7 @@ if any(own.has_weights(r) for r in runs):
         if st.query_params.get("show") not in (None, "ascent"):
             st.info(f"{widgets.plain(run.config['model']['name'])} draws no images; here is what its layers like best.")
         st.query_params.pop("show", None)
-        st.subheader("What a layer likes")
+        st.subheader("What a layer likes" if widgets.by_goodness(run) else "What the net likes")
     with widgets.told_if_broken("This view"):
         SHOW[view](run, classes)
 
