@@ -47,7 +47,7 @@ def headline(life: dict[str, Any], definition: str, word: str) -> str:
     count, of = int(gone[worst].sum()), len(gone[worst])
     share = widgets.percent(count / of, 1 if count < of / 100 or of / 100 > of - count > 0 else 0)
     when = "before the first step" if first == 0 else f"in epoch {first}"
-    went = "died" if definition == "dead" else "went so"
+    went = "was so" if first == 0 else "died" if definition == "dead" else "went so"
     half = np.sort(died)[int(np.ceil(of / 2)) - 1] if count >= of / 2 else None
     more = f", half had by epoch {epochs[int(half)]}" if half is not None and epochs[int(half)] != first else ""
     others = sum(int(out.sum()) for out in gone) - count

@@ -1,0 +1,201 @@
+"""The page Neuron health, run as a script on real runs."""
+
+import base64
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from charts import health as drawn
+from streamlit.testing.v1 import AppTest
+
+import ffcore
+
+APP = Path(__file__).parents[1] / "app"
+
+
+def page(**query) -> AppTest:
+    at = AppTest.from_file(APP / "views" / "health.py", default_timeout=60)
+    for key, value in query.items():
+        at.query_params[key] = value
+    return at.run()
+
+
+def text_of(at: AppTest) -> str:
+    blocks = [*at.markdown, *at.caption, *at.warning, *at.error, *at.info, *at.success, *at.subheader]
+    return "\n".join(block.value for block in blocks)
+
+
+@pytest.fixture
+def killed(store, no_bundle):
+    """The real run with unit 5 of layer 1 dead since epoch 2: in its snapshot and in its weights."""
+    from safetensors.torch import load_file, save_file
+
+    run = store["ff"]
+    weights = load_file(run.dir / "weights.safetensors")
+    weights["biases.0"][5] = -50.0
+    save_file(weights, run.dir / "weights.safetensors")
+    for epoch in run.snapshots():
+        arrays = run.snapshot(epoch)
+        for key, alive, dead in (("rate_1", 0.5, 0), ("mean_1", 0.5, 0), ("max_1", 1, 0), ("woke_1", 2, -1)):
+            arrays[key] = arrays[key].copy()
+            arrays[key][arrays[key] <= 0] = alive  # nobody else is dead
+            arrays[key][5] = dead if epoch == 2 else alive
+        arrays["rate_2"] = arrays["rate_2"].clip(0.1)
+        run.write_snapshot(epoch, arrays)
+    return run
+
+
+def test_without_a_run_the_page_leads_to_train(own_runs, no_bundle):
+    at = page()
+    assert not at.exception
+    assert "No run has kept a snapshot" in text_of(at)
+
+
+def test_the_headline_comes_from_the_snapshots_and_needs_no_analysis(killed):
+    at = page(run=killed.id)
+    assert not at.exception
+    assert "**In layer 1, 1 of 32 units is dead**; it died in epoch 2." in text_of(at)
+    assert [b.label for b in at.button if b.label == "Find the causes"]
+    assert "Unit 5 of layer 1" in text_of(at)  # the first to go is shown
+    assert "dead since epoch 2" in text_of(at)
+
+
+def test_the_autopsy_names_the_cause_and_shows_the_evidence(killed):
+    ffcore.analyse("health", killed)
+    at = page(run=killed.id, layer="1", unit="5")
+    assert not at.exception
+    said = text_of(at)
+    assert "**Cause: negative bias.**" in said
+    assert "Its bias is \\-50" in said
+    assert "| **negative bias** | 1" in said
+    assert not [b for b in at.button if b.label == "Find the causes"]
+
+
+def test_a_what_if_opens_train_with_the_setting_in_its_address(killed):
+    ffcore.analyse("health", killed)
+    at = page(run=killed.id)
+    labels = [b.label for b in at.button if b.key and b.key.startswith("what_if")]
+    assert "train.homeostasis=0.2" in labels
+    train = AppTest.from_file(APP / "views" / "train.py", default_timeout=60)
+    train.query_params["set"] = ["train.homeostasis=0.2", "model.widths=[64]"]
+    train.run()
+    assert not train.exception
+    command = next(block.value for block in train.code)
+    assert "train.homeostasis=0.2" in command
+    assert "model.widths=[64]" in command
+
+
+@pytest.mark.parametrize("bad", ["model.nope=1", "train.lr=-4", "nonsense"])
+def test_train_leaves_out_settings_in_the_address_that_do_not_fit(store, bad):
+    train = AppTest.from_file(APP / "views" / "train.py", default_timeout=60)
+    train.query_params["set"] = [bad]
+    train.run()
+    assert not train.exception
+    assert any("do not fit" in block.value for block in train.warning)
+    assert bad not in next(block.value for block in train.code)
+
+
+def test_a_link_opens_one_unit_and_bad_links_get_a_friendly_word(killed):
+    at = page(run=killed.id, layer="2", unit="17")
+    assert "Unit 17 of layer 2" in text_of(at)
+    for query in ({"unit": "99"}, {"unit": "../etc"}, {"layer": "9"}, {"definition": "undead"}, {"run": "../../etc"}):
+        at = page(**{"run": killed.id, **query})
+        assert not at.exception
+        assert at.warning
+
+
+def test_the_jumps_move_the_unit_in_the_address(killed):
+    at = page(run=killed.id, layer="1", unit="3")
+    next(b for b in at.button if b.label == "First to go").click().run()
+    assert at.query_params["unit"] in (["5"], "5")
+    assert "Unit 5 of layer 1" in text_of(at)
+
+
+def test_other_definitions_count_others(killed):
+    at = page(run=killed.id, definition="masked")
+    assert not at.exception
+    assert "masked (reference study)" in text_of(at)
+    at = page(run=killed.id, definition="dormant")
+    assert "τ-dormant" in text_of(at)
+
+
+def test_an_older_run_is_shown_without_what_it_did_not_store(killed):
+    for epoch in killed.snapshots():
+        arrays = killed.snapshot(epoch)
+        killed.write_snapshot(epoch, {k: v for k, v in arrays.items() if not k.startswith(("passed", "share", "woke"))})
+    at = page(run=killed.id)
+    assert not at.exception
+    assert "no masked metric" in text_of(at)
+
+
+@pytest.mark.parametrize("spoil", ["shape", "nothing", "torn"])
+def test_a_foreign_run_costs_a_line(killed, spoil):
+    for epoch in killed.snapshots():
+        arrays = killed.snapshot(epoch)
+        if spoil == "shape":
+            killed.write_snapshot(epoch, {**arrays, "rate_1": arrays["rate_1"][: 5 + epoch]})
+        elif spoil == "nothing":
+            killed.write_snapshot(epoch, {"edges": np.zeros(2)})
+        else:
+            (killed.dir / "snapshots" / f"epoch-{epoch:04d}.npz").write_bytes(b"PK torn")
+    at = page(run=killed.id)
+    assert not at.exception
+    assert len(at.error) == 1
+    assert "What brings dead units back" in text_of(at)
+
+
+def test_remedies_are_shown_from_a_stored_study_or_the_command_is(killed):
+    assert any("ffcore study remedies" in block.value for block in page(run=killed.id).code)
+    folder = ffcore.runs_root() / "studies"
+    folder.mkdir()
+    rows = [
+        {"row": name, "settings": {}, "mean": 0.1, "dead": dead, "reference_metric": 1.0, "mean_rate": 0.1, "n": 1}
+        for name, dead in (("none", 0.99), ("all of it", 0.02))
+    ]
+    (folder / "remedies-0.json").write_text(json.dumps({"protocol": {"data": {"name": "mnist"}}, "rows": rows}))
+    said = text_of(page(run=killed.id))
+    assert "Without a remedy **99%** of the units are dead" in said
+    assert "**2%**" in said
+    (folder / "remedies-0.json").write_text(json.dumps({"protocol": 3, "rows": [{"row": 5}]}))
+    at = page(run=killed.id)
+    assert not at.exception
+    assert any("ffcore study remedies" in block.value for block in at.code)
+
+
+# Figures
+
+
+def test_the_map_of_2000_units_and_60_epochs_weighs_less_than_200_kb():
+    rng = np.random.default_rng(0)
+    rate = rng.random((60, 2_000)).astype(np.float32)
+    out = rng.random((60, 2_000)) < 0.3
+    figure = drawn.lives(rate, out, np.full(2_000, 60), list(range(60)), "dead", 7)
+    assert len(json.dumps(figure)) < 200_000
+
+
+def test_the_map_has_the_first_to_die_on_top_and_marks_who_is_out():
+    rate = np.array([[0.5, 0.5, 0.5], [0.5, 0.0, 0.2], [0.0, 0.0, 0.9]])
+    out = rate <= 0
+    figure = drawn.lives(rate, out, np.array([2, 1, 3]), [0, 4, 8], "dead", 2)
+    trace = figure["data"][0]
+    assert trace["y"] == ["unit 1", "unit 0", "unit 2"]
+    level = np.frombuffer(base64.b64decode(trace["z"]["bdata"]), np.uint8).reshape(3, 3)
+    assert (level == 0).tolist() == [[False, True, True], [False, False, True], [False, False, False]]
+    assert level[2].argmax() == 2
+    assert figure["layout"]["annotations"][0]["y"] == 2
+
+
+def test_many_epochs_and_units_are_thinned_and_said():
+    rate = np.ones((500, 3_000), np.float32)
+    figure = drawn.lives(rate, rate < 0, np.full(3_000, 500), list(range(500)), "dead", None)
+    assert figure["data"][0]["z"]["shape"] == f"{drawn.UNITS}, {drawn.EPOCHS}"
+    assert "2,000 of 3,000" in figure["layout"]["xaxis"]["title"]["text"]
+    assert figure["data"][0]["x"][-1] == 499
+
+
+def test_survival_is_the_share_that_is_not_out():
+    out = np.array([[False, False], [True, False], [True, True]])
+    figure = drawn.survival([out, ~out], [0, 1, 2], "dead")
+    assert figure["data"][0]["y"] == [1, 0.5, 0]
+    assert figure["data"][1]["y"] == [0, 0.5, 1]
