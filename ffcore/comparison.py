@@ -217,7 +217,8 @@ def transferred(told: Sequence[Mapping[str, Any]], baseline: str = "untrained", 
 
     {features, n, images, accuracy, baseline (means), difference, sd (over seeds), margin, verdict "better", "worse" or
     "no different"}; None where no result has both rows. `margin` is two standard errors: of so many test images, taken as if
-    the two nets were asked different ones (too large rather than too small), and of so many seeds.
+    the two nets were asked different ones (too large rather than too small) unless the net's row has `discordant`, the share
+    of them that one of the two alone gets right; and of so many seeds.
     """
     pairs = []
     for one in told:
@@ -231,7 +232,9 @@ def transferred(told: Sequence[Mapping[str, Any]], baseline: str = "untrained", 
     means = [statistics.fmean(row["accuracy"] for row in rows) for rows in list(zip(*pairs, strict=True))[:2]]
     images = min(n for *_, n in pairs)
     sd = statistics.stdev(gaps) if len(gaps) > 1 else None
-    error = sum(p * (1 - p) for p in means) / images + (sd or 0) ** 2 / len(gaps)
+    apart = [_share(own.get("discordant")) for own, *_ in pairs] if baseline == "untrained" else [None]
+    unlike = sum(p * (1 - p) for p in means) if None in apart else statistics.fmean(apart) - statistics.fmean(gaps) ** 2
+    error = max(0.0, unlike) / images + (sd or 0) ** 2 / len(gaps)
     difference, margin = statistics.fmean(gaps), 2 * math.sqrt(error)
     verdict = "better" if difference > margin else "worse" if difference < -margin else "no different"
     return {

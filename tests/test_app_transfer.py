@@ -221,6 +221,7 @@ def test_the_row_in_the_address_decides_whose_classes_are_shown(store, answers, 
 
 
 def test_fine_tuning_shows_every_way_with_its_curve(store, answers, drawn):
+    answers(store["ff"], rows())
     answers(store["ff"], {"rows": [{"mode": "fine-tuned", "accuracy": 0.9, "curve": [0.5, 0.8], "seconds": 3},
                                    {"mode": "from scratch", "accuracy": 0.8, "curve": [0.1, 0.7], "seconds": 3}]},
             kind="finetune")  # fmt: skip
@@ -270,6 +271,19 @@ def test_the_csv_has_every_row_of_every_protocol_and_seed(store, answers, drawn,
     assert f"ffcore probe {store['ff'].id} --target digits --protocol reference" in "\n".join(c.value for c in at.code)
 
 
+def test_a_stored_study_is_a_table_and_a_damaged_one_is_passed_over(store, answers, drawn):
+    folder = store["ff"].dir.parent / "studies"
+    folder.mkdir()
+    cells = {"last": {"mean": 0.5, "sd": 0.01, "n": 3}, "untrained last": {"mean": 0.6, "sd": None, "n": 1}}
+    (folder / "transfer-0.json").write_text(json.dumps({"protocol": {}, "rows": [{"row": "ff", "cells": cells}]}))
+    (folder / "transfer-1.json").write_text(json.dumps({"protocol": {}, "rows": [7]}))
+    at = show(store["ff"])
+    [table] = [frame.value for frame in at.dataframe]
+    assert table.iloc[0].tolist() == ["ff", "50.00 ± 1.00 (3)", "60.00 (1)"]
+    (folder / "transfer-0.json").unlink()
+    assert "ffcore study transfer" in [c.value for c in show(store["ff"]).code]
+
+
 # The figures themselves
 
 
@@ -277,7 +291,7 @@ def test_a_bar_without_data_says_so_and_has_no_length():
     figure = charts.bars([charts.Bar("a", "run", (0.5, 0.1)), charts.Bar("b", "pixels")])
     drawn = list(itertools.chain.from_iterable(t["y"] for t in figure["data"]))
     assert drawn == ["a"]
-    assert [n["y"] for n in figure["layout"]["annotations"]] == ["b"]
+    assert [n["y"] for n in figure["layout"]["annotations"] if n["text"] == "no data"] == ["b"]
     json.dumps(figure, allow_nan=False)
 
 

@@ -209,6 +209,15 @@ def test_two_equal_nets_are_seldom_called_different():
     assert 0.01 < wrong / 400 < 0.09
 
 
+def test_a_row_that_knows_the_images_on_which_the_nets_differ_has_the_margin_of_pairs():
+    """McNemar: of 10,000 images, 300 are right by the net alone and 200 by its twin."""
+    own, twin = row("run", "all", 0.81, discordant=0.05), row("untrained", "all", 0.80)
+    found = ffcore.transferred([told(own, twin)])
+    assert found["margin"] == pytest.approx(2 * math.sqrt((0.05 - 0.01**2) / 10_000))
+    assert found["verdict"] == "better"
+    assert ffcore.transferred([told({**own, "discordant": "x"}, twin)])["verdict"] == "no different"
+
+
 def test_over_seeds_the_mean_of_the_pairs_counts_and_their_spread_widens_the_margin():
     def several(*gaps: float) -> dict:
         return ffcore.transferred([told(row("run", "all", 0.5 + g), row("untrained", "all", 0.5)) for g in gaps])

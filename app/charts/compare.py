@@ -190,7 +190,7 @@ def swatch(slot: int) -> str:
     """A group's line and mark in small, as HTML."""
     colour = COLOURS[slot % MOST]
     style = "solid" if slot % MOST == 0 else "dashed" if slot % 2 else "dotted"
-    ink = "currentColor" if colour == INK else colour
+    ink = {INK: "currentColor", LAYERS[3]: "#2A9FE0"}.get(colour, colour)  # readable on light and dark
     return f"<span class=swatch style='border-color:{ink};border-top-style:{style}'></span>"
 
 

@@ -5,7 +5,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from charts import DASHES, INK, MARKS, NEGATIVE, POSITIVE, _clear, _figure, _titled
+import numpy as np
+
+from charts import DASHES, INK, MARKS, NEGATIVE, POSITIVE, _clear, _figure, _titled, confusion
 
 GREY = "#7F8A95"
 NETS = {  # whose features → colour, the same in every chart
@@ -40,19 +42,17 @@ def bars(rows: Sequence[Bar]) -> dict:
     """Accuracy of every row, the converged protocol filled, the reference study's hatched; a word where there is no data."""
     names = [html.escape(row.name) for row in rows]
     traces = []
-    for key, label, hatch in (("reference", "reference study's protocol", "/"), ("converged", "converged protocol", "")):
+    for key, label, hatch in (("converged", "converged protocol", ""), ("reference", "reference study's protocol", "/")):
         shown = [(name, row, told) for name, row in zip(names, rows, strict=True) if (told := getattr(row, key))]
         colours = [NETS.get(row.net, GREY) for _, row, _ in shown]
         fill = [_clear(c, 0.16) if hatch else c for c in colours]
-        spread = [100 * (told[1] or 0) for *_, told in shown]
         traces.append(
             {
                 "type": "bar", "orientation": "h", "name": label, "y": [name for name, *_ in shown],
                 "x": [round(100 * told[0], 2) for *_, told in shown],
-                "text": [percent(told) for *_, told in shown], "textposition": "outside", "cliponaxis": False,
+                "text": [f"  {percent(told)}" for *_, told in shown], "textposition": "outside", "cliponaxis": False,
                 "marker": {"color": fill, "line": {"color": colours, "width": 1.2},
-                           "pattern": {"shape": hatch, "fgcolor": colours, "fgopacity": 0.35, "size": 6}},
-                "error_x": {"type": "data", "array": spread, "visible": any(spread), "thickness": 1.2, "width": 3},
+                           "pattern": {"shape": hatch, "fgcolor": colours, "fgopacity": 0.7, "size": 6}},
                 "hovertemplate": "%{y}: %{text}<extra>" + label + "</extra>",
             }
         )  # fmt: skip
@@ -62,20 +62,22 @@ def bars(rows: Sequence[Bar]) -> dict:
             {
                 "type": "scatter", "mode": "markers", "name": CLAIM, "y": [name for name, _ in claims],
                 "x": [100 * claim for _, claim in claims], "hovertemplate": "claimed: %{x:.2f} %<extra></extra>",
-                "marker": {"symbol": "x-thin", "size": 12, "line": {"width": 2.4, "color": NETS["backprop_target"]}},
+                "marker": {"symbol": "x-thin", "size": 12, "line": {"width": 3, "color": "#CC79A7"}},
             }
         )  # fmt: skip
-    figure = _figure(traces, 120 + 46 * len(rows), x="accuracy on the target's test images, %", y="", legend=True)
+    figure = _figure(traces, 110 + 62 * len(rows), x="accuracy on the target's test images, %", y="", legend=True)
     layout = figure["layout"]
-    layout |= {"barmode": "group", "bargap": 0.28, "bargroupgap": 0.06, "hovermode": "closest"}
+    layout |= {"barmode": "group", "bargap": 0.42, "bargroupgap": 0.04, "hovermode": "closest"}
     layout["margin"] |= {"l": 8, "r": 12, "t": 64}
-    layout["legend"] |= {"traceorder": "reversed", "font": {"size": 11}}
+    layout["legend"] |= {"font": {"size": 11}}
     layout["xaxis"] |= {"range": [0, 122], "tickvals": [0, 20, 40, 60, 80, 100]}
-    layout["yaxis"] |= {"type": "category", "categoryorder": "array", "categoryarray": names, "autorange": "reversed",
-                        "automargin": True, "ticklabelposition": "outside"}  # fmt: skip
+    layout["yaxis"] |= {"type": "category", "categoryorder": "array", "categoryarray": names, "showticklabels": False,
+                        "range": [len(names) - 0.5, -0.75], "showgrid": False}  # fmt: skip
     missing = [name for name, row in zip(names, rows, strict=True) if row.converged is None and row.reference is None]
-    layout["annotations"] = [
-        {"x": 0, "y": name, "text": "no data", "showarrow": False, "xanchor": "left", "font": {"size": 11}} for name in missing
+    note = {"x": 0, "showarrow": False, "xanchor": "left", "xshift": -4}
+    layout["annotations"] = [  # names stand above their bars: on a phone there is no room beside them
+        *({**note, "y": name, "yshift": 27, "text": name, "font": {"size": 12}} for name in names),
+        *({**note, "y": name, "text": "no data", "font": {"size": 11}} for name in missing),
     ]
     return figure
 
@@ -179,6 +181,18 @@ def recalls(classes: Sequence[str], rows: Mapping[str, tuple[str, Sequence[float
     layout |= {"hovermode": "closest"}
     layout["margin"] |= {"l": 8, "t": 48}
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "automargin": True}
+    return figure
+
+
+def confused(counts: np.ndarray, classes: Sequence[str]) -> dict:
+    """The confusion matrix (C, C), with room for classes whose names are words."""
+    figure = confusion(counts, classes)
+    for axis in ("xaxis", "yaxis"):
+        figure["layout"][axis] |= {
+            "automargin": True,
+            "title": {"text": figure["layout"][axis]["title"]["text"], "standoff": 14},
+        }
+    figure["layout"]["xaxis"] |= {"tickangle": -45} if max(map(len, classes)) > 3 else {}
     return figure
 
 

@@ -11,7 +11,6 @@ import findings
 import own
 import streamlit as st
 import widgets
-from charts import confusion
 from charts import transfer as charts
 from components import live_chart, live_charts, plotly_loader
 
@@ -295,7 +294,7 @@ def show_heat(run: Run, sets: Mapping[str, str]) -> None:
     )
 
 
-def show_row(converged: Results, merge: dict, run: Run) -> None:
+def show_row(converged: Results, run: Run) -> None:
     """Recalls and confusions of one row of features."""
     st.subheader("Which classes")
     told = next((t for seed, t in converged if seed == run.config.get("seed", 0)), converged[0][1])
@@ -314,7 +313,7 @@ def show_row(converged: Results, merge: dict, run: Run) -> None:
     if square and classes:
         import numpy as np
 
-        figures.append((confusion(np.array(counts, int), classes), f"confusions from {row['features']}"))
+        figures.append((charts.confused(np.array(counts, int), classes), f"confusions from {row['features']}"))
     if figures:
         live_charts(figures, columns=2, key="classes", framed=True)
     else:
@@ -347,6 +346,36 @@ def show_tuning(run: Run, target: str) -> None:
     shown = [{"mode": mode, "test accuracy, %": 100 * share} for mode, share in right.items()]
     form = {"test accuracy, %": st.column_config.NumberColumn(format="%.2f")}
     st.dataframe(shown, hide_index=True, height="content", column_config=form, alt="test accuracy of every way to go on")
+
+
+# The study
+
+
+def show_study() -> None:
+    """The newest stored table over models: cells by whose features, mean ± s.d. over random seeds."""
+    st.subheader("Over many models and seeds")
+    for folder in ffcore.stored_studies(name="transfer"):
+        lines = [study_line(row) for row in folder["rows"]] if isinstance(folder["rows"], list) else []
+        if lines and all(lines):
+            heads = list(dict.fromkeys(head for line in lines for head in line))
+            st.dataframe([{head: line.get(head, "no data") for head in heads} for line in lines], hide_index=True,
+                         height="content", alt="the study's table")  # fmt: skip
+            st.caption("Accuracy on the target, %, mean ± standard deviation over random seeds; (n).")
+            return
+    st.caption("No study is stored here. It trains and probes several models with several seeds, and may be interrupted:")
+    st.code("ffcore study transfer", language="bash")
+
+
+def study_line(row: Any) -> dict[str, str] | None:
+    """A row of the study as text, None if it is damaged."""
+    if not isinstance(row, dict) or not isinstance(row.get("cells"), dict):
+        return None
+    line = {"row": str(row.get("row", "?"))}
+    for head, told in row["cells"].items():
+        if isinstance(told, dict) and isinstance(told.get("mean"), int | float):
+            spread = f" ± {100 * told['sd']:.2f}" if isinstance(told.get("sd"), int | float) else ""
+            line[str(head)] = f"{100 * told['mean']:.2f}{spread} ({told.get('n', '?')})"
+    return line
 
 
 # Taking it along
@@ -448,15 +477,17 @@ def show(run: Run, runs: list[Run], target: str) -> None:
             show_seeds(same, target, results)
         with widgets.told_if_broken("The two protocols"):
             paradox(converged, reference, claims)
-    with widgets.told_if_broken("The few-shot curve"):
-        show_few(run, target, converged)
-    with widgets.told_if_broken("The layers"):
-        show_heat(run, {d["name"]: d["title"] for d in catalogue.datasets()})
-    if converged:
+    if converged:  # before it there is one thing to do
+        with widgets.told_if_broken("The few-shot curve"):
+            show_few(run, target, converged)
+        with widgets.told_if_broken("The layers"):
+            show_heat(run, {d["name"]: d["title"] for d in catalogue.datasets()})
         with widgets.told_if_broken("The classes"):
-            show_row(converged, merge["converged"], run)
-    with widgets.told_if_broken("Fine-tuning"):
-        show_tuning(run, target)
+            show_row(converged, run)
+        with widgets.told_if_broken("Fine-tuning"):
+            show_tuning(run, target)
+    with widgets.told_if_broken("The study"):
+        show_study()
     st.subheader("Take it along")
     export(run, target, results)
 
