@@ -115,7 +115,7 @@ def test_the_jumps_move_the_unit_in_the_address(killed):
 def test_other_definitions_count_others(killed):
     at = page(run=killed.id, definition="masked")
     assert not at.exception
-    assert "masked (reference study)" in text_of(at)
+    assert "dead by the masked metric" in text_of(at)
     at = page(run=killed.id, definition="dormant")
     assert "τ-dormant" in text_of(at)
 

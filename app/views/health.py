@@ -14,6 +14,7 @@ import ffcore
 from ffcore import Run
 
 DEFINITIONS = {"dead": "dead", "dormant": "τ-dormant", "masked": "masked (reference study)"}
+HEADLINE = {**DEFINITIONS, "masked": "dead by the masked metric"}
 MEANING = {
     "dead": "**Dead**: never above 0 on the probe images, under the right label or a wrong one, before any mask.",
     "dormant": "**τ-dormant**: its mean activity is at most 2.5% of its layer's mean (Sokar et al. 2023).",
@@ -101,11 +102,10 @@ def show_autopsy(run: Run, finding: Any, told: dict[str, Any] | None) -> None:
         st.success(f"No unit of this net is dead on {told['images']:,} validation images.", icon=":material/check_circle:")
     else:
         names = sorted({name for row in rows for name in row["causes"]}, key=list(told["about"]).index)
-        head = ["cause", *(f"layer {row['layer']}" for row in rows), "what was shown"]
-        lines = [
-            [f"**{n}**", *(f"{row['causes'].get(n, 0):,}" for row in rows), widgets.plain(told["about"][n])] for n in names
-        ]
+        head = ["cause", *(f"layer {row['layer']}" for row in rows)]
+        lines = [[f"**{name}**", *(f"{row['causes'].get(name, 0):,}" for row in rows)] for name in names]
         st.markdown("\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines]))
+        st.markdown("\n".join(f"- *{name.capitalize()}*: {widgets.plain(told['about'][name])}" for name in names))
         for row in rows:
             if said := ffcore.objective_in_words(row["objective"]):
                 lines = "\n".join(f"- {widgets.plain(line[0].upper() + line[1:])}." for line in said)
@@ -342,7 +342,7 @@ def show(run: Run) -> None:
     if "masked" not in known:
         st.caption("The snapshots of this run, made by an older version, do not tell what units pass on: no masked metric.")
     plotly_loader()
-    st.markdown(f"#### {headline(life, definition, DEFINITIONS[definition])}")
+    st.markdown(f"#### {headline(life, definition, HEADLINE[definition])}")
     unit = pick_unit(life, definition, layer)
     show_map(life, definition, layer, unit)
     finding = findings.find("health", run)
@@ -380,8 +380,8 @@ on for. The first to go is on top.
 **Causes** are not guessed. For each dead unit one thing is changed, and the net is asked: its bias is put to 0, or to where it
 was; inhibition or the competition is looked through; a little activity is given to it, and what its layer's objective rewards
 is measured through the model's own goodness, with the gradient that learning would follow. History adds whether it was ever
-alive, and how far its weights moved when it died. The first cause that holds is told, in the order of the table in the docs
-(born dead, inhibition, winners, vanished input, objective, bias, step, weights), and *undetermined* where none does.
+alive, and how far its weights moved when it died. The first cause that holds is told, in this order: born dead,
+inhibition, winners, vanished input, objective, bias, step, weights; and *undetermined* where none does.
 
 **Why one change may not help.** In the reference study's PCL net two forces push units off: a predictor's error, and a penalty
 on activity while goodness is shrunk by a mask. Taking away the one leaves the other. The lines above name the smallest sets of
