@@ -71,7 +71,7 @@ def test_a_layout_begins_at_an_earlier_one_and_is_turned_onto_it(made):
 def test_pca_is_the_projection_on_the_two_widest_directions():
     x, _ = clusters()
     xy = embedding.embed(x, "pca")
-    _, s, v = np.linalg.svd(x - x.mean(0))
+    _, _, v = np.linalg.svd(x - x.mean(0))
     assert np.allclose(np.abs(xy), np.abs((x - x.mean(0)) @ v[:2].T), atol=1e-3)
     assert embedding.embed(x[:, :1], "pca")[:, 1].tolist() == [0] * 150
 

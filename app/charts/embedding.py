@@ -7,7 +7,7 @@ import numpy as np
 
 from charts import INK, LAYERS, MARKS, NEGATIVE, POSITIVE, _figure, _list, _pack
 
-COLOURS = (*LAYERS, INK, "#F0E442", "#7F8A95", "#882255")
+COLOURS = (*LAYERS[:5], INK, "#F0E442", "#7F8A95", "#882255", "#7570B3")  # no two alike on a dark page either
 Part = tuple[str, np.ndarray]  # a name, and the indices of its points
 
 
@@ -43,8 +43,11 @@ def scatter(
     for name, some in parts:
         marker = {"size": 5, "opacity": 0.75}
         if goodness is not None:
+            low, high = np.percentile(goodness, [1, 99])  # a few outliers would leave one colour for the rest
             marker |= {"color": _pack(goodness[some]), "colorscale": "Cividis", "showscale": True}
-            marker["colorbar"] = {"title": {"text": "goodness", "side": "right"}, "thickness": 12, "outlinewidth": 0}
+            marker |= {"cmin": float(low), "cmax": float(max(high, low + 1e-6))}
+            bar = {"orientation": "h", "y": -0.02, "yanchor": "top", "thickness": 10, "outlinewidth": 0}
+            marker["colorbar"] = {"title": {"text": "goodness", "side": "bottom"}, **bar}
         elif name in names:
             c = list(names).index(name)
             marker |= {"color": COLOURS[c % len(COLOURS)], "symbol": MARKS[c % len(MARKS)]}
