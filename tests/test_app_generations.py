@@ -171,7 +171,7 @@ def test_another_net_shows_what_its_layers_like(store, drawn, at_once):
     assert list(table["class"]) == [str(c) for c in range(10)]
     row = next(r for r in told["rows"] if r["block"] == "all layers" and r["label"] == 4)
     assert table["result"][4] == pytest.approx(row["after"], rel=1e-3)
-    at.button_group(key="layer").set_value(["0"]).run()
+    at.segmented_control(key="layer").set_value("0").run()
     assert at.query_params["layer"] == "0"
 
 

@@ -437,7 +437,9 @@ def show_ascent(run: Run, classes: list[str]) -> None:
         ]
     tell_ascent(told, a, of)
     st.html(figures.rows(tiles, 92, [named(classes, c) for c in a["y"]]))
-    alone = "A layer alone has no other to agree with, so it may like what the net as a whole reads otherwise."
+    alone = (
+        "A layer alone may like what the whole reads otherwise, and to lead the other labels' mean is not to lead each of them."
+    )
     st.caption(
         "A column for each class. Beneath an image: what the whole net reads in it; ✗ and an orange frame: another class. "
         + alone * (len(told["blocks"]) > 1)
@@ -464,7 +466,7 @@ def tell_ascent(told: dict, a: dict, of: str) -> None:
     st.markdown(f"{text}.")
     if above and np.median(above) > 1.5:
         st.caption(
-            "So these are **adversarial images rather than digits**: real images come nowhere near their "
+            "So these are **adversarial images rather than digits**: real images have, on average, much less "
             f"{of}. They show which pixels argue for a label and which against, not what the net would draw."
         )
 
