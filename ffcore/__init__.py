@@ -21,7 +21,7 @@ _WHERE = {
     "unit_history": "lifetimes", "objective_in_words": "lifetimes", "evidence_in_words": "lifetimes", "what_if": "lifetimes",
     "analyse": "analyses", "Finding": "analyses", "find_analysis": "analyses", "submit_analysis": "analyses",
     "stored_analyses": "analyses", "similarity": "analyses", "embed": "analyses", "groups": "comparison", "differing": "comparison", "headline": "comparison",
-    "transferred": "comparison", "row_of": "comparison", "compare": "comparison", "sound_rows": "comparison",
+    "transferred": "comparison", "row_of": "comparison", "compare": "comparison", "probed": "comparison", "sound_rows": "comparison",
     "generate": "pictures",
     "stored_studies": "studies", "Refused": "errors", "Failed": "errors",
 }  # fmt: skip

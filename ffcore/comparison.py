@@ -38,7 +38,8 @@ def settings(run: Run) -> dict[str, Any]:
 def groups(of: Sequence[Run] | None = None, root: str | None = None) -> list[dict[str, Any]]:
     """Finished runs that differ in nothing but their random seed, together; the group with the newest run first.
 
-    Each: key, label, model, data, settings, machines (names), runs and seeds, one of each seed (the newest), in their order.
+    Each: key, label, model, data, settings, machines (names), runs and seeds, one of each seed (the newest that was tested), in
+    their order.
     """
     found: dict[str, dict[int, Run]] = {}
     for run in runs.list_runs(root) if of is None else of:
@@ -48,11 +49,19 @@ def groups(of: Sequence[Run] | None = None, root: str | None = None) -> list[dic
         same = [settings(run), str(config.get("device", "")).partition(":")[0], config.get("plugins")]
         same.append(_facts(run).get("data_hash"))
         key = hashlib.blake2b(files.to_json(same), digest_size=4).hexdigest()
-        found.setdefault(key, {}).setdefault(config.get("seed", 0), run)  # listed from the newest on
+        same_seed = found.setdefault(key, {})
+        before = same_seed.setdefault(config.get("seed", 0), run)  # listed from the newest on
+        if _tested(run) and not _tested(before):  # a study, or a probe's baseline, measured less
+            same_seed[config.get("seed", 0)] = run
     told = [_group(key, dict(sorted(seeds.items()))) for key, seeds in found.items()]
     for group in told:
         group["label"] = _label(group, told)
     return told
+
+
+def _tested(run: Run) -> bool:
+    result = run.stored_status().get("result")
+    return isinstance(result, Mapping) and _share(result.get("test_accuracy")) is not None
 
 
 def _facts(run: Run) -> Mapping[str, Any]:
@@ -176,12 +185,14 @@ def _dead(run: Run) -> float | None:
 
 
 def probed(run: Run, root: str | None = None) -> dict[str, dict[str, Any]]:
-    """{data set: the newest stored result of a converged probe there, with all of its images}."""
+    """{data set: the newest stored result of a converged probe there, of the net as it is and with all images}."""
     out: dict[str, dict[str, Any]] = {}
     with suppress(Refused):
         for finding in stored_analyses(run, "probe", root):
             told = finding.result() or {}
+            asked = told.get("settings") if isinstance(told.get("settings"), Mapping) else {}
             plain = told.get("protocol") == "converged" and told.get("shots") is None
+            plain = plain and asked.get("epoch") is None and asked.get("train") is None
             if plain and isinstance(told.get("target"), str) and sound_rows(told):
                 out.setdefault(told["target"], told)
     return out

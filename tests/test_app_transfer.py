@@ -8,6 +8,7 @@ import json
 import pytest
 
 import ffcore
+from ffcore import comparison
 
 pytest.importorskip("streamlit")
 from charts import transfer as charts
@@ -67,6 +68,7 @@ def answers(store, monkeypatch):
 
     monkeypatch.setattr(ffcore, "find_analysis", find)
     monkeypatch.setattr(ffcore, "stored_analyses", stored)
+    monkeypatch.setattr(comparison, "stored_analyses", stored)
 
     def plant(run, told, target="digits", protocol="converged", shots=None, kind="probe"):
         base = {"target": target, "target_title": "Target", "source_title": "Source", "protocol": protocol, "shots": shots}

@@ -84,6 +84,12 @@ def test_the_same_seed_twice_counts_once_and_the_newest_counts(store):
     assert ffcore.headline([found])[0]["facts"]["test_accuracy"]["values"] == {0: 0.125}
 
 
+def test_a_newer_run_of_the_same_seed_that_was_not_tested_does_not_hide_the_one_that_was(store):
+    again(store["ff"], 1, result={"test_accuracy": None})
+    found = next(g for g in ffcore.groups() if g["model"] == "ff")
+    assert found["runs"] == [store["ff"]]
+
+
 def test_only_finished_runs_are_compared(store):
     states = {run.state for g in ffcore.groups() for run in g["runs"]}
     assert states == {"done"}
@@ -174,6 +180,8 @@ def test_few_shots_and_the_reference_protocol_are_no_headline_and_the_newest_pro
     rows = [row("untrained", "all", 0.5), row("run", "all", 0.75)]
     plant(store["ff"], told(*rows, shots=10), "1")
     plant(store["ff"], told(*rows, protocol="reference"), "2")
+    plant(store["ff"], told(*rows, settings={"epoch": 1}), "8")
+    plant(store["ff"], told(*rows, settings={"train": 500}), "9")
     assert comparison.probed(store["ff"]) == {}
     plant(store["ff"], told(*rows), "3")
     plant(store["ff"], told(row("untrained", "all", 0.5), row("run", "all", 0.8)), "4")

@@ -266,11 +266,7 @@ def show_few(run: Run, target: str, converged: Results) -> None:
 def show_heat(run: Run, sets: Mapping[str, str]) -> None:
     """Source layer × target, of all that is stored of this run."""
     st.subheader("Which layer, which target")
-    found: dict[str, dict] = {}
-    for finding in ffcore.stored_analyses(run, "probe"):
-        told = finding.result() or {}
-        if told.get("protocol") == "converged" and told.get("shots") is None and isinstance(told.get("target"), str):
-            found.setdefault(told["target"], told)
+    found = ffcore.probed(run)
     layers = sorted({row["layer"] for told in found.values() for row in ffcore.sound_rows(told)
                      if row["net"] == "run" and isinstance(row.get("layer"), int)})  # fmt: skip
     wanted = [*layers, "all"]
