@@ -36,7 +36,7 @@ def rows(own: float = 0.6, twin: float = 0.7) -> list[dict]:
     out = [row("pixels", None, 0.84)]
     for net, base in zip(NETS, (own, twin, 0.75, 0.88), strict=True):
         out += [row(net, layer, base - 0.1 / layer, side) for layer in (1, 2) for side in (False, True)]
-        out.append(row(net, "all", base))
+        out.append(row(net, "all", base, True))
     return out
 
 
@@ -212,7 +212,7 @@ def test_few_shots_are_curves_of_the_net_and_its_baselines(store, answers, drawn
 
 def test_the_row_in_the_address_decides_whose_classes_are_shown(store, answers, drawn):
     answers(store["ff"], rows(0.6, 0.7))
-    show(store["ff"], row="backprop_target.all")
+    show(store["ff"], row="backprop_target.all.normalised")
     recalls, confused = drawn["classes"]
     named = [t["name"] for t in recalls["data"] if "name" in t]
     assert named == ["backprop on the target, all layers", "untrained, all layers"]

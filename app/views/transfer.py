@@ -118,12 +118,10 @@ def bars(converged: dict, reference: dict, claims: Mapping[str, float], every: b
     out = []
     for net in order:
         mine = sorted((key for key in rows if rows[key]["net"] == net), key=rank)
-        if not every and net != "run":
-            mine = [
-                k for k in mine if rows[k].get("layer") in ("all", None, ends.get(net)) and not rows[k].get("normalised")
-            ] or mine
-        if not every and net == "run":
-            mine = [key for key in mine if not rows[key].get("normalised")] or mine
+        if not every:  # all layers together stand for themselves, on whichever side of the norm
+            as_is = [key for key in mine if rows[key].get("layer") == "all" or not rows[key].get("normalised")]
+            ends_only = [key for key in as_is if net == "run" or rows[key].get("layer") in ("all", None, ends.get(net))]
+            mine = ends_only or mine
         for key in mine:
             pairs = [(part[key]["mean"], part[key]["sd"]) if key in part else None for part in (converged, reference)]
             last = rows[key].get("layer") == ends.get(net) and not rows[key].get("normalised")
