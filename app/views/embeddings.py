@@ -21,7 +21,7 @@ SHEET = 96  # pictures at most on the contact sheet
 METHODS = {"pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}
 ABOUT = {
     "pca": "PCA lays {n} images out at every epoch that is kept, which takes some seconds each.",
-    "tsne": "t-SNE of {n} images takes about half a minute on two cores{each}; it waits its turn behind trainings.",
+    "tsne": "t-SNE of {n} images takes about a minute on two cores{each}; it waits its turn behind trainings.",
     "umap": "UMAP of {n} images takes about half a minute{each}; it waits its turn behind trainings.",
 }
 COLOURS = {"class": "Class", "prediction": "Answer", "goodness": "Goodness", "error": "Right or wrong"}
