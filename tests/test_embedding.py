@@ -98,7 +98,8 @@ def test_trust_is_measured_on_a_sample_of_many():
     x, _ = clusters(3_000, width=4)
     xy = embedding.embed(x, "pca")
     some = np.random.default_rng(5).permutation(3_000)[:2_000]
-    assert embedding.trustworthiness(x, xy, 5) == embedding.trustworthiness(x[some], xy[some], 5)
+    assert embedding.trustworthiness(x, xy, 5) == pytest.approx(embedding.trustworthiness(x[some], xy[some]), abs=1e-6)
+    assert embedding.trustworthiness(x, xy, 5) != embedding.trustworthiness(x, xy, 6)
 
 
 @pytest.mark.parametrize("method", METHODS)
