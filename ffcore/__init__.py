@@ -9,22 +9,22 @@ os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 
 __version__ = "0.1.0"
 
-_WHERE = {
-    "train": "jobs", "submit": "jobs", "resume": "jobs", "requeue": "jobs", "pause": "jobs", "stop": "jobs",
-    "position": "jobs", "estimate": "jobs",
-    "load": "trained", "evaluate": "trained", "summary": "trained", "Trained": "trained",
-    "find": "runs", "list_runs": "runs", "delete": "runs", "export": "runs", "import_zip": "runs", "Run": "runs",
-    "runs_root": "runs", "bundled_root": "runs", "configure": "config", "parse_settings": "config", "parse_grid": "config",
-    "command": "rundir", "app": "serve",
-    "examples": "catalogue", "doctor": "catalogue", "study": "studies", "study_negatives": "studies",
-    "study_remedies": "studies", "health": "trained",
-    "unit_history": "lifetimes", "objective_in_words": "lifetimes", "evidence_in_words": "lifetimes", "what_if": "lifetimes",
-    "analyse": "analyses", "Finding": "analyses", "find_analysis": "analyses", "submit_analysis": "analyses",
-    "stored_analyses": "analyses", "similarity": "analyses", "embed": "analyses", "groups": "comparison", "differing": "comparison", "headline": "comparison",
-    "transferred": "comparison", "row_of": "comparison", "compare": "comparison", "probed": "comparison", "sound_rows": "comparison",
-    "generate": "pictures",
-    "stored_studies": "studies", "Refused": "errors", "Failed": "errors",
-}  # fmt: skip
+_IN = {  # module → its public names
+    "jobs": "train submit resume requeue pause stop position estimate",
+    "trained": "load evaluate summary Trained health",
+    "runs": "find list_runs delete export import_zip Run runs_root bundled_root",
+    "config": "configure parse_settings parse_grid",
+    "rundir": "command",
+    "serve": "app",
+    "catalogue": "examples doctor",
+    "studies": "study study_negatives study_remedies study_transfer stored_studies",
+    "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed",
+    "lifetimes": "unit_history objective_in_words evidence_in_words what_if",
+    "comparison": "groups differing headline transferred row_of compare probed sound_rows",
+    "pictures": "generate",
+    "errors": "Refused Failed",
+}
+_WHERE = {name: module for module, names in _IN.items() for name in names.split()}
 
 _MODULES = ("catalogue", "data", "runs")  # public as modules, too
 __all__ = ["__version__", *_MODULES, *_WHERE]

@@ -5,7 +5,6 @@ runs folder. The digest is of the question: kind, settings, and the weights of t
 computed twice. Read without torch.
 """
 
-import functools
 import hashlib
 import os
 import signal
@@ -23,6 +22,7 @@ from ffcore.errors import Failed, Refused
 from ffcore.lab import ANALYSES
 from ffcore.lab.base import Tell
 from ffcore.registry import build
+from ffcore.rundir import fingerprint
 from ffcore.runs import Run
 
 FOLDER = "analyses"
@@ -100,22 +100,6 @@ class Finding:
     def _write(self, **changes: Any) -> None:
         path = self.dir / "status.json"
         files.replace(self.dir, "status.json", files.to_json({**files.read_json(path)[0], **changes}), durable=False)
-
-
-@functools.lru_cache(maxsize=256)
-def _digest_of(path: str, stamp: tuple[int, int]) -> str:
-    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
-
-
-def fingerprint(run: Run, epoch: int | None = None) -> str:
-    """A digest of a run's weights (after an epoch). Raises Refused where there are none."""
-    path = run.weights(epoch)
-    if path is None and epoch is not None:
-        raise Refused(f"run {run.id} kept no weights of epoch {epoch}; it has those of {run.kept() or 'none'}")
-    if path is None:
-        raise Refused(f"run {run.id} has no weights yet (it is {run.state}); wait for its first epoch")
-    at = path.stat()
-    return _digest_of(str(path), (at.st_mtime_ns, at.st_size))
 
 
 def find_analysis(kind: str, *refs: Run | str, root: str | None = None, **settings: Any) -> Finding:
@@ -253,6 +237,24 @@ def stored_analyses(run: Run, kind: str, root: str | None = None) -> list[Findin
             if result and (run.dir == file.parents[2] or run.id in result.get("runs", [])[:1]):
                 found.append((result.get("made") or 0.0, finding))
     return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]
+
+
+def probe(ref: Run | str, root: str | None = None, progress: Tell | None = None, **settings: Any) -> dict[str, Any]:
+    """What a linear classifier reads from a run's layers on another dataset: {target, protocol, rows, …}.
+
+    Settings: target, protocol, shots, train, layers, seed, epoch (`ffcore.lab.probe`).
+    """
+    finding = analyse("probe", ref, root=root, progress=progress, **settings)
+    return {**(finding.result() or {}), "dir": str(finding.dir)}
+
+
+def finetune(ref: Run | str, root: str | None = None, progress: Tell | None = None, **settings: Any) -> dict[str, Any]:
+    """What a run's net comes to when all of it goes on learning on another dataset, by backprop: {target, rows, …}.
+
+    Settings: target, epochs, train, seed (`ffcore.lab.finetune`).
+    """
+    finding = analyse("finetune", ref, root=root, progress=progress, **settings)
+    return {**(finding.result() or {}), "dir": str(finding.dir)}
 
 
 def similarity(*refs: Run | str, root: str | None = None, progress: Tell | None = None, **settings: Any) -> dict[str, Any]:

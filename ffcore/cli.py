@@ -295,6 +295,39 @@ def _number(text: str | None) -> int | str | None:
 
 @cli.command()
 @click.argument("run")
+@click.option("--target", metavar="NAME", help="dataset whose classes are read  [fashion-mnist, else glyphs]")
+@click.option("--protocol", metavar="converged|reference", help="how the classifier is trained  [converged]")
+@click.option("--shots", type=int, help="images per class to learn from, mean of 5 draws  [all]")
+@click.option("--train", type=int, help="learn from so many images only  [as many as fit into memory]")
+@click.option("--seed", type=int, help="of the draws and of the backprop nets  [0]")
+@click.option("--epoch", type=int, help="the net as it was after this epoch  [as it is]")
+@click.option("--finetune", is_flag=True, help="instead: let the net itself go on learning there, by backprop")
+@click.option("--epochs", type=int, help="with --finetune: passes over the target's training images  [6]")
+@runs_option
+@json_option
+def probe(run, root, as_json, finetune, epochs, **settings):
+    """What a linear classifier reads from a run's frozen layers on another dataset, beside its baselines."""
+    if finetune:
+        if unfit := [name for name in ("protocol", "shots", "epoch") if settings.pop(name) is not None]:
+            raise Refused(f"--{unfit[0]} means nothing to --finetune; leave it out")
+        told = ffcore.finetune(run, root, _share, epochs=epochs, **settings)
+        lines = [f"{row['mode']:<42} {row['accuracy']:7.2%}  {row['seconds']:6.1f} s" for row in told["rows"]]
+    elif epochs is not None:
+        raise Refused("--epochs belongs to --finetune; leave it out")
+    else:
+        told = ffcore.probe(run, root, _share, **settings)
+        lines = [f"{'features':<42} {'accuracy':>8} {'k-NN':>8} {'width':>6}"]
+        for row in told["rows"]:
+            sd = "" if row["sd"] is None else f" ± {row['sd']:.2%}"
+            near = "–" if row["knn"] is None else f"{row['knn']:.2%}"
+            lines.append(f"{row['features']:<42} {row['accuracy']:>8.2%} {near:>8} {row['width']:>6}{sd}")
+    _share(1, "done")
+    head = f"{told['source_title']} → {told['target_title']}, {told['test_images']:,} test images:"
+    say(told, as_json, "\n".join([head, *lines]))
+
+
+@cli.command()
+@click.argument("run")
 @click.argument("other", required=False, metavar="[RUN2]")
 @click.option("--n", type=int, help="images: the first run's first validation images  [2000]")
 @click.option("--epoch", type=int, help="the nets as they were after this epoch  [as they are]")
@@ -360,17 +393,20 @@ def _share(done: float, doing: str) -> None:
 
 
 @cli.command()
-@click.argument("name", required=False, metavar="[negatives|remedies]")
+@click.argument("name", required=False, metavar="[negatives|remedies|transfer]")
 @click.option("--vary", multiple=True, metavar="KEY=a,b,c", help="values to compare; repeat for a grid")
 @click.option("--seeds", type=int, default=3, show_default=True, help="random seeds per combination")
+@click.option("--target", metavar="NAME", help="transfer only: the dataset that is read  [fashion-mnist, else glyphs]")
+@click.option("--nets", metavar="A;B", help="transfer only: some of the nets, separated by semicolons  [all]")
 @recipe
 @json_option
-def study(name, vary, seeds, as_json, **options):
-    """Compare on the validation split, over several random seeds: a grid of settings, every negative strategy, or what
-    brings dead units back (`remedies`, on the preset ref-pcl)."""
+def study(name, vary, seeds, target, nets, as_json, **options):
+    """Compare on the validation split, over several random seeds: a grid of settings, every negative strategy, what
+    brings dead units back (`remedies`, on the preset ref-pcl), or what serves on another dataset (`transfer`)."""
     named = {
         "negatives": (ffcore.study_negatives, _negatives_table),
         "remedies": (ffcore.study_remedies, _remedies_table),
+        "transfer": (ffcore.study_transfer, _transfer_table),
     }
     if name and name not in named:
         from ffcore.registry import suggest
@@ -378,6 +414,10 @@ def study(name, vary, seeds, as_json, **options):
         raise Refused(f"no study named '{name}'; {suggest(name, list(named))}; or give --vary KEY=a,b,c")
     if name and vary:
         raise Refused(f"study {name} knows what it varies; leave out --vary or the name")
+    if name != "transfer" and (target or nets):
+        raise Refused("--target and --nets belong to `ffcore study transfer`; leave them out")
+    if name == "transfer":
+        options |= {"target": target, "nets": [net.strip() for net in nets.split(";")] if nets else None}
     if name:
         train, table = named[name]
         with Display(as_json) as display:
@@ -417,6 +457,30 @@ def _negatives_table(rows: list[dict[str, Any]]) -> str:
         )
     lines += [f"{row['row']}: {row['remark']}" for row in rows if row["remark"]]
     return "\n".join([*lines, f"n = {rows[0]['n']} random seeds; Δ: paired difference to wrong_label; validation split"])
+
+
+def _transfer_table(rows: list[dict[str, Any]]) -> str:
+    """A line per net: accuracy on the target from its last layer and from all, and the gain over its untrained twin."""
+
+    def cell(told: dict[str, Any] | None, sign: str = "") -> str:
+        if told is None:
+            return f"{'–':>15}"
+        half = "" if told["interval"] is None else f" ± {100 * told['interval']:.2f}"
+        text = f"{100 * told['mean']:{sign}.2f}{half}"
+        return f"{text:>15}"
+
+    names = ("last", "all", "gain last", "gain all", "behind last", "behind all")
+    lines = [f"{'net':<26}" + "".join(f"{name:>15}" for name in (*names, "reference last", "its gain"))]
+    for row in rows:
+        cells, study = row["cells"], row["reference"]
+        told = [
+            cell(cells.get(name) or (cells.get("pixels") if name == "all" else None), "+" * (" " in name)) for name in names
+        ]
+        told += [cell(study.get("last") or study.get("pixels")), cell(study.get("gain last"), "+")]
+        lines.append(f"{row['row']:<26}" + "".join(told))
+    about = "test accuracy on the target, %, ± half of a 95% interval; gain: over the same net untrained"
+    about += "; behind: backprop on the source; reference: the study's 100 steps"
+    return "\n".join([*lines, f"n = {rows[-1]['source']['n']} random seeds; {about}"])
 
 
 def _remedies_table(rows: list[dict[str, Any]]) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ffcore import data, runs, worker
-from ffcore.errors import Refused
+from ffcore.errors import Failed, Refused
 from ffcore.runs import Run
 from ffcore.worker import Progress, cores, position
 
@@ -48,6 +48,29 @@ def train(progress: Progress | None = None, root: str | None = None, run_dir: st
     started = time.time()
     run, images = prepare(root, run_dir, here=True, **asked)
     return worker.work(run, progress, started, images)
+
+
+def trained_once(wanted: dict[str, Any], progress: Progress | None, root: str | None = None) -> "Trained":
+    """The finished run of what `train` takes, its tag included: found, taken up again, or trained now.
+
+    Raises Failed where somebody paused or stopped it meanwhile: half a run compares with nothing.
+    """
+    from ffcore.config import configure
+    from ffcore.trained import Trained
+
+    recipe, found = configure(**wanted)["recipe"], None
+    for run in runs.list_runs(root, bundled=False):
+        if run.config.get("tag") == wanted["tag"] and run.config.get("recipe") == recipe:
+            state = run.state
+            if state == "done":
+                return Trained(run.dir)
+            if state in ("paused", "lost"):
+                found = run
+                break
+    run = resume(found, progress) if found else train(progress, root, **wanted)
+    if run.state != "done":
+        raise Failed(f"run {run.id} is {run.state}; give the same command again to go on")
+    return run
 
 
 def submit(root: str | None = None, run_dir: str | None = None, **asked) -> Run:

@@ -5,6 +5,8 @@ and refuses a second writer. Whatever is read here may be half-written or edited
 """
 
 import errno
+import functools
+import hashlib
 import json
 import os
 import re
@@ -321,6 +323,22 @@ class Run:
         Raises Failed on a full disk, and leaves the old file as it was. `durable`: wait until the disk has it.
         """
         files.replace(self.dir, name, content, durable)
+
+
+@functools.lru_cache(maxsize=256)
+def _digest_of(path: str, stamp: tuple[int, int]) -> str:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).hexdigest()
+
+
+def fingerprint(run: Run, epoch: int | None = None) -> str:
+    """A digest of a run's weights (after an epoch). Raises Refused where there are none."""
+    path = run.weights(epoch)
+    if path is None and epoch is not None:
+        raise Refused(f"run {run.id} kept no weights of epoch {epoch}; it has those of {run.kept() or 'none'}")
+    if path is None:
+        raise Refused(f"run {run.id} has no weights yet (it is {run.state}); wait for its first epoch")
+    at = path.stat()
+    return _digest_of(str(path), (at.st_mtime_ns, at.st_size))
 
 
 def command(config: dict) -> str:

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffcore import __version__, data, files, jobs, probes, runs, telemetry
+from ffcore.analyses import analyse
 from ffcore.config import configure
-from ffcore.errors import Failed, Refused
+from ffcore.errors import Refused
 from ffcore.trained import Trained, health, summary
 from ffcore.training import build_strategy, contrast
 
@@ -49,7 +50,7 @@ def study(
     _check(cells)
     rows = []
     for cell, repeats in cells:
-        results = [summary(_cell(wanted, progress, root)) for wanted in repeats]
+        results = [summary(jobs.trained_once(wanted, progress, root)) for wanted in repeats]
         scores = [r["validation_accuracy"] for r in results]
         rows.append({**cell, "scores": scores, **_shared(results)})
     for row in rows:
@@ -89,7 +90,7 @@ def study_negatives(
     for cell, repeats in cells:
         found = []
         for wanted in repeats:
-            run = _cell(wanted, progress, root)
+            run = jobs.trained_once(wanted, progress, root)
             found.append({**summary(run), **_examined(run, images)})
         told.append((cell, found))
     config = configure(**cells[0][1][0])
@@ -152,7 +153,7 @@ def study_remedies(
     _check(cells)
     rows = []
     for cell, repeats in cells:
-        found = [_cell(wanted, progress, root) for wanted in repeats]
+        found = [jobs.trained_once(wanted, progress, root) for wanted in repeats]
         told = [summary(run) for run in found]
         layers = [layer for run in found for layer in health(run)["layers"]]
         shares = {key: statistics.mean(layer[key] for layer in layers) for key in ("dead", "reference_metric", "mean_rate")}
@@ -160,6 +161,94 @@ def study_remedies(
     for row in rows:
         row |= compared(row["scores"], rows[0]["scores"])
     return _stored("remedies", configure(**cells[0][1][0]), rows, root, seeds=seeds)
+
+
+NETS: dict[str, dict[str, Any]] = {  # whose transfer is compared
+    "ff, gap": {"model": "ff"},
+    "ff, threshold": {"model": "ff", "set": {"model.objective": "threshold"}},
+    "ff, label-free (masking)": {"model": "ff", "negatives": "masking"},
+    **{name: {"model": name} for name in ("layer_collab", "three_factor", "pcl", "prospective", "dendritic")},
+    **{name: {"model": name} for name in ("mono_forward", "hybrid", "pff", "cwc", "backprop")},
+}
+
+
+def study_transfer(
+    seeds: int = 3,
+    progress: jobs.Progress | None = None,
+    root: str | None = None,
+    target: str | None = None,
+    nets: Sequence[str] | None = None,
+    **asked,
+) -> dict[str, Any]:
+    """Does what a net has learnt from one dataset serve on another? {protocol, rows, file}, as stored in the runs folder.
+
+    Rows, one per net of `NETS` (or those of `nets`): row, model, source (validation accuracy on its data); `cells`, what the
+    converged probe (`ffcore.lab.probe`) reads on the target's test images from the net's `last` layer and from `all`, from its
+    untrained twin's and from backprop's trained on the same source (paired differences: `gain last`, `behind all` …), each as
+    `spread` tells it; `reference`: the same by the reference study's protocol; seconds, runs. The first row is raw pixels.
+    A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
+    """
+    chosen = [key for key in ("model", "negatives", "preset", "tag", "seed") if asked.get(key)]
+    if chosen := [*chosen, *(key for key in asked.get("set") or {} if not key.startswith(("train.", "data.")))]:
+        raise Refused(f"the study of transfer chooses {chosen[0]} itself; leave it out")
+    if unknown := [name for name in nets or () if name not in NETS]:
+        raise Refused(f"no net '{unknown[0]}' in the study of transfer; known: {'; '.join(NETS)}")
+    shared, own = {**asked, "test": False, "tag": "study transfer"}, asked.get("set") or {}
+    cells = [
+        (name, [{**shared, **NETS[name], "set": {**own, **NETS[name].get("set", {})}, "seed": seed} for seed in range(seeds)])
+        for name in nets or NETS
+    ]
+    _check(cells)
+    rows: list[dict[str, Any]] = []
+    for name, repeats in cells:
+        told, found = [], {"converged": [], "reference": []}
+        for wanted in repeats:
+            run = jobs.trained_once(wanted, progress, root)
+            told.append(summary(run))
+            for protocol, results in found.items():
+                asked_of = {"target": target, "protocol": protocol, "layers": "few"}
+                results.append(analyse("probe", run, root=root, **asked_of).result())
+        if not rows:
+            pixels = {protocol: {"pixels": spread(_accuracies(results, "pixels"))} for protocol, results in found.items()}
+            told_of = {"row": "raw pixels", "model": None, "source": None, "seconds": 0.0, "runs": []}
+            rows.append({**told_of, "cells": pixels["converged"], "reference": pixels["reference"]})
+        source = spread([result["validation_accuracy"] for result in told])
+        kept = {"cells": _transferred(found["converged"]), "reference": _transferred(found["reference"])}
+        rows.append({"row": name, "model": NETS[name]["model"], "source": source, **kept, **_shared(told)})
+    settled = found["converged"][0]["target"]
+    return _stored("transfer", configure(**cells[0][1][0]), rows, root, seeds=seeds, target=settled, nets=list(nets or NETS))
+
+
+def _accuracies(results: list[dict[str, Any]], net: str, side: str | None = None) -> list[float]:
+    """Of every random seed's probe, the accuracy of a net's last layer as it is, or of all its layers together."""
+    told = []
+    for result in results:
+        mine = [row for row in result["rows"] if row["net"] == net]
+        mine = [row for row in mine if (row["layer"] == "all") == (side == "all") and (side == "all" or not row["normalised"])]
+        told.append(mine[-1]["accuracy"])
+    return told
+
+
+def _transferred(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """{`last`, `all`, and of each: `untrained …`, `backprop …`, `gain …` over the first, `behind …` the second → spread}."""
+    told = {}
+    for side in ("last", "all"):
+        own, twin, other = (_accuracies(results, net, side) for net in ("run", "untrained", "backprop_source"))
+        gain = [a - b for a, b in zip(own, twin, strict=True)]
+        behind = [b - a for a, b in zip(own, other, strict=True)]
+        for name, scores in (("", own), ("untrained ", twin), ("backprop ", other), ("gain ", gain), ("behind ", behind)):
+            told[f"{name}{side}"] = spread(scores)
+    return told
+
+
+def spread(scores: Sequence[float]) -> dict[str, Any]:
+    """scores, n, mean, sd, and half of the 95% interval of the mean (Student's t); the last two None for a single score."""
+    from scipy import stats
+
+    n = len(scores)
+    sd = statistics.stdev(scores) if n > 1 else None
+    half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5 if sd is not None else None
+    return {"scores": list(scores), "n": n, "mean": statistics.mean(scores), "sd": sd, "interval": half}
 
 
 def _stored(name: str, config: dict[str, Any], rows: list, root: str | None, **more) -> dict[str, Any]:
@@ -315,22 +404,3 @@ def _check(cells: list[tuple[dict[str, Any], list[dict[str, Any]]]]) -> data.Dat
             if not len(loaded.validation.y):
                 raise Refused("data.validation=0: a study compares on the validation split; leave it out")
     return loaded
-
-
-def _cell(wanted: dict[str, Any], progress: jobs.Progress | None, root: str | None) -> runs.Run:
-    """The finished run of one cell: found, taken up again, or trained now."""
-    recipe = configure(**wanted)["recipe"]
-    for run in runs.list_runs(root, bundled=False):
-        if run.config.get("tag") == wanted["tag"] and run.config.get("recipe") == recipe:
-            state = run.state
-            if state == "done":
-                return run
-            if state in ("paused", "lost"):
-                return _done(jobs.resume(run, progress))
-    return _done(jobs.train(progress, root, **wanted))
-
-
-def _done(run: runs.Run) -> runs.Run:
-    if run.state != "done":  # somebody paused or stopped it from elsewhere: half a run compares with nothing
-        raise Failed(f"run {run.id} of the study is {run.state}; give the same command again to go on")
-    return run
