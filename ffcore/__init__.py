@@ -17,10 +17,10 @@ _IN = {  # module → its public names
     "rundir": "command",
     "serve": "app",
     "catalogue": "examples doctor",
-    "studies": "study study_negatives study_remedies study_transfer stored_studies",
+    "studies": "study study_negatives study_remedies study_transfer",
     "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed",
     "lifetimes": "unit_history objective_in_words evidence_in_words what_if",
-    "comparison": "groups differing headline transferred row_of compare probed sound_rows",
+    "comparison": "groups differing headline transferred row_of compare probed sound_rows stored_studies",
     "pictures": "generate",
     "errors": "Refused Failed",
 }

@@ -15,6 +15,7 @@ from ffcore.analyses import stored_analyses
 from ffcore.errors import Refused
 from ffcore.runs import Run
 
+STUDIES = "studies"  # in the runs folder: tables, one file each
 SECTIONS = ("model", "negatives", "data", "train")
 FACTS = {  # what `headline` tells → what that is
     "test_accuracy": "share of the test images that the default read-out gets right",
@@ -276,3 +277,14 @@ def compare(
         [*chosen.values(), *([base] if base and base["key"] not in chosen else [])], root, target, base and base["key"]
     )
     return {"target": target, "groups": [{**g, "runs": [run.id for run in g["runs"]]} for g in told]}
+
+
+def stored_studies(root: str | None = None, name: str = "negatives") -> list[dict[str, Any]]:
+    """The tables that the study of this name (negatives, remedies) has stored, the newest first, then the bundled:
+    {protocol, rows, file}."""
+    found = []
+    for place in (runs.runs_root(root), runs.bundled_root()):
+        inside = (place / STUDIES).glob(f"{name}-*.json")
+        found += sorted(inside, key=lambda file: file.stat().st_mtime, reverse=True)
+    told = [{**files.read_json(file)[0], "file": str(file)} for file in found]
+    return [study for study in told if "rows" in study and "protocol" in study]

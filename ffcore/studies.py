@@ -8,12 +8,12 @@ from typing import Any
 
 from ffcore import __version__, data, files, jobs, probes, runs, telemetry
 from ffcore.analyses import analyse
+from ffcore.comparison import STUDIES
 from ffcore.config import configure
 from ffcore.errors import Refused
 from ffcore.trained import Trained, health, summary
 from ffcore.training import build_strategy, contrast
 
-STUDIES = "studies"  # in the runs folder: tables, one file each
 EPOCHS, MANY = 3, 20_000  # a study of negatives takes 3 epochs on sets of so many images, else what training takes
 
 
@@ -260,17 +260,6 @@ def _stored(name: str, config: dict[str, Any], rows: list, root: str | None, **m
     file.parent.mkdir(exist_ok=True)
     files.replace(file.parent, file.name, files.to_json({"protocol": protocol, "rows": rows}))
     return {"protocol": protocol, "rows": rows, "file": str(file)}
-
-
-def stored_studies(root: str | None = None, name: str = "negatives") -> list[dict[str, Any]]:
-    """The tables that the study of this name (negatives, remedies) has stored, the newest first, then the bundled:
-    {protocol, rows, file}."""
-    found = []
-    for place in (runs.runs_root(root), runs.bundled_root()):
-        inside = (place / STUDIES).glob(f"{name}-*.json")
-        found += sorted(inside, key=lambda file: file.stat().st_mtime, reverse=True)
-    told = [{**files.read_json(file)[0], "file": str(file)} for file in found]
-    return [study for study in told if "rows" in study and "protocol" in study]
 
 
 def _negative_cells(seeds: int, asked: dict[str, Any]) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
