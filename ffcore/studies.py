@@ -178,13 +178,14 @@ def study_transfer(
     root: str | None = None,
     target: str | None = None,
     nets: Sequence[str] | None = None,
+    images: int = 20_000,
     **asked,
 ) -> dict[str, Any]:
     """Does what a net has learnt from one dataset serve on another? {protocol, rows, file}, as stored in the runs folder.
 
     Rows, one per net of `NETS` (or those of `nets`): row, model, source (validation accuracy on its data); `cells`, what the
     converged probe (`ffcore.lab.probe`) reads on the target's test images from the net's `last` layer and from `all`, from its
-    untrained twin's and from backprop's trained on the same source (paired differences: `gain last`, `behind all` …), each as
+    untrained twin's and from backprop's trained on the same source, each time from `images` training images (paired differences: `gain last`, `behind all` …), each as
     `spread` tells it; `reference`: the same by the reference study's protocol; seconds, runs. The first row is raw pixels.
     A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
     """
@@ -206,7 +207,7 @@ def study_transfer(
             run = jobs.trained_once(wanted, progress, root)
             told.append(summary(run))
             for protocol, results in found.items():
-                asked_of = {"target": target, "protocol": protocol, "layers": "few"}
+                asked_of = {"target": target, "protocol": protocol, "layers": "few", "train": images}
                 results.append(analyse("probe", run, root=root, **asked_of).result())
         if not rows:
             pixels = {protocol: {"pixels": spread(_accuracies(results, "pixels"))} for protocol, results in found.items()}
@@ -216,7 +217,8 @@ def study_transfer(
         kept = {"cells": _transferred(found["converged"]), "reference": _transferred(found["reference"])}
         rows.append({"row": name, "model": NETS[name]["model"], "source": source, **kept, **_shared(told)})
     settled = found["converged"][0]["target"]
-    return _stored("transfer", configure(**cells[0][1][0]), rows, root, seeds=seeds, target=settled, nets=list(nets or NETS))
+    more = {"seeds": seeds, "target": settled, "nets": list(nets or NETS), "images": images}
+    return _stored("transfer", configure(**cells[0][1][0]), rows, root, **more)
 
 
 def _accuracies(results: list[dict[str, Any]], net: str, side: str | None = None) -> list[float]:

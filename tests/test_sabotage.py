@@ -84,15 +84,15 @@ SABOTAGES = {
         LAWS + "a_net_trains_on_any_strategy_and_repeats_itself[masking-float32]",
     ),
     "a probe reads features as they are": Sabotage(
-        "probes.py", "x, x_out = scaler.transform(x), scaler.transform(x_out)", "pass",
+        "probes.py", "x, x_out = standardised(x, x_out)", "pass",
         PROBES + "the_scale_of_features_does_not_matter",
     ),
     "the held-out images choose the penalty": Sabotage(
-        "probes.py", "score = model.score(x[fit:], y[fit:])", "score = model.score(x_out, y_out)",
+        "probes.py", "told = [accuracy(part.scores(x[rest]), y[rest])", "told = [accuracy(part.scores(x_out), y_out)",
         PROBES + "the_penalty_is_chosen_without_the_held_out_images",
     ),
     "a study trains again what is done": Sabotage(
-        "studies.py", 'if state == "done":', "if False:",
+        "jobs.py", 'if state == "done":', "if False:",
         CLI + "a_study_of_negatives_compares_like_with_like",
     ),
     "the label's length is forgotten": Sabotage(

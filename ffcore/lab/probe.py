@@ -199,7 +199,7 @@ class _Probing:
         confusion = [
             [sum(cells) for cells in zip(*rows, strict=True)] for rows in zip(*(p.confusion for p in told), strict=True)
         ]
-        plain = self.settings.protocol == "converged" and not self.settings.shots
+        plain = self.settings == self.settings.model_copy(update={"protocol": "converged", "shots": None, "layers": "all"})
         last = told[-1]
         self.rows.append({
             "features": name, "net": of[0], "layer": of[1], "normalised": of[2], "accuracy": statistics.mean(right),
