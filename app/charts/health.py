@@ -11,13 +11,18 @@ UNITS, EPOCHS = 2_000, 100  # at most so many rows and columns of the map: 200 k
 WORDS = {"dead": "dead", "dormant": "dormant", "masked": "below 0.01 after the mask"}
 
 
+def rows_of(rate: np.ndarray, died: np.ndarray) -> np.ndarray:
+    """The units of the map's rows, the first to die on top, then by how often they are on; at most UNITS of them."""
+    order = np.lexsort((-rate[-1], died))
+    return order[np.linspace(0, len(order) - 1, min(UNITS, len(order))).round().astype(int)]
+
+
 def lives(rate: np.ndarray, out: np.ndarray, died: np.ndarray, epochs: list[int], definition: str, chosen: int | None) -> dict:
     """Units × epochs: colour tells how often a unit is on, vermilion that it is out of it; the first to die on top.
 
     rate, out: (E, n); died: (n,), E for units that live. Sent as bytes. `chosen`: a unit that is pointed at.
     """
-    order = np.lexsort((-rate[-1], died))
-    rows = order[np.linspace(0, len(order) - 1, min(UNITS, len(order))).round().astype(int)]
+    rows = rows_of(rate, died)
     columns = np.linspace(0, len(epochs) - 1, min(EPOCHS, len(epochs))).round().astype(int)
     share = np.clip(np.nan_to_num(rate[columns][:, rows]), 0, 1)
     level = np.where(out[columns][:, rows], 0, 55 + np.round(200 * np.sqrt(share))).astype(np.uint8).T
@@ -28,7 +33,7 @@ def lives(rate: np.ndarray, out: np.ndarray, died: np.ndarray, epochs: list[int]
            "title": {"text": "on for", "side": "top"}, "outlinewidth": 0}  # fmt: skip
     trace = {
         "type": "heatmap", "z": packed, "x": [epochs[c] for c in columns], "y": [f"unit {u}" for u in rows], "zmin": 0,
-        "zmax": 255, "colorscale": scale, "colorbar": bar, "hovertemplate": "%{y}, epoch %{x}<extra></extra>",
+        "zmax": 255, "colorscale": scale, "colorbar": bar, "hovertemplate": "%{y}, epoch %{x}; click to see it<extra></extra>",
     }  # fmt: skip
     figure = _figure([trace], 420, x="epoch", y="units, the first to go on top")
     layout = figure["layout"]
@@ -41,7 +46,7 @@ def lives(rate: np.ndarray, out: np.ndarray, died: np.ndarray, epochs: list[int]
         layout["annotations"] = [
             {"x": 0, "xref": "paper", "xanchor": "right", "y": at, "text": "▶", "showarrow": False, "font": {"size": 14}}
         ]
-    return _tell(figure, len(rows), len(order)) if len(rows) < len(order) else figure
+    return _tell(figure, len(rows), len(died)) if len(rows) < len(died) else figure
 
 
 def survival(layers: list[np.ndarray], epochs: list[int], definition: str) -> dict:

@@ -1,4 +1,4 @@
-export default function ({ data, parentElement, setStateValue }) {
+export default function ({ data, parentElement, setStateValue, setTriggerValue }) {
   const grid = parentElement.querySelector(".live-charts");
   grid.className = `live-charts columns-${data.columns} ${data.framed ? "framed" : ""}`;
   while (grid.children.length > data.charts.length) grid.lastChild.remove();
@@ -13,6 +13,7 @@ export default function ({ data, parentElement, setStateValue }) {
   grid.draw = () => data.charts.forEach((chart, i) => {
     drawLiveChart(nodes[i], chart);
     if (chart.select) listen(nodes[i], chart.select, setStateValue);
+    if (chart.click) hear(nodes[i], chart.click, setTriggerValue);
   });
   if (globalThis.Plotly) grid.draw();
   else addEventListener("plotly-ready", () => grid.draw(), { once: true }); // draws the latest data by then
@@ -29,4 +30,16 @@ function listen(node, of, setStateValue) {
   node.listens = true;
   node.on("plotly_selected", (event) => event && node.tell(event.points));
   node.on("plotly_deselect", () => node.tell([]));
+}
+
+// Which cell of a heat map, or which point, is clicked: three numbers.
+function hear(node, of, setTriggerValue) {
+  node.tellClick = ({ curveNumber: trace, pointNumber: at }) => {
+    const [row, column] = Array.isArray(at) ? at : [at, 0];
+    setTriggerValue("clicked", { of, trace, row, column });
+  };
+  if (node.hears) return;
+  node.hears = true;
+  node.classList.add("clickable");
+  node.on("plotly_click", (event) => node.tellClick(event.points[0]));
 }

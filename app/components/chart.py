@@ -6,7 +6,7 @@ the drawing sit in a second component that never changes: mount `plotly_loader` 
 charts wait for it. Mounting a component costs the server some milliseconds, so charts side by side share one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 
@@ -40,20 +40,34 @@ def live_chart(
     config: dict | None = None,
     alt: str,
     select: str = "",
+    click: str = "",
+    on_click: Callable[[int, int, int], None] | None = None,
 ) -> dict[int, list[int]]:
     """Draws a Plotly figure, a dict of data and layout, by the parameters of `st.plotly_chart`.
 
     `key` is the chart's identity across reruns. `alt` says in a sentence what it shows. "content" is the height in
     pixels that `layout.height` asks for. With `select`, a word that changes when its points become others, the reader may
-    circle points; returned is which, {trace: indices}, else nothing.
+    circle points or click one; returned is which, {trace: indices}, else nothing. With `click`, a word like it, a click on
+    a cell of a heat map, or on a point, calls `on_click(trace, row, column)` before the script runs again; a point is a row.
     """
     layout = figure_or_data["layout"]
     figure = {**figure_or_data, "layout": {**layout, "height": layout["height"] if height == "content" else height}}
     chart = {"figure": figure, "config": config or {}, "alt": alt}
     data = {"charts": [chart], "columns": 1, "framed": False}
+    if click and on_click:
+        chart["click"] = click
+
+        def heard() -> None:
+            at = clicked(st.session_state[key].clicked, figure["data"], click)
+            if at:
+                on_click(*at)
+
+        _charts(key=key, data=data, width=width, on_clicked_change=heard)
+        return {}
     if not select:
         _charts(key=key, data=data, width=width)
         return {}
+    figure["layout"]["clickmode"] = "event+select"
     chart |= {"select": select, "config": {"modeBarButtonsToRemove": ["autoScale2d"], **(config or {})}}
     told = _charts(key=key, data=data, width=width, on_selected_change=lambda: None)
     return selected(told.selected, figure["data"], select)
@@ -69,6 +83,15 @@ def selected(told: object, traces: Sequence[dict], of: str) -> dict[int, list[in
         for trace, points in told["parts"].items()
         if trace in names and isinstance(points, list)
     }
+
+
+def clicked(told: object, traces: Sequence[dict], of: str) -> tuple[int, int, int] | None:
+    """(trace, row, column) of what a browser says is clicked; None where that is of other data, or nonsense."""
+    if not isinstance(told, Mapping) or told.get("of") != of:
+        return None
+    trace, row, column = (told.get(name) for name in ("trace", "row", "column"))
+    whole = all(type(i) is int and i >= 0 for i in (trace, row, column))
+    return (trace, row, column) if whole and trace < len(traces) else None
 
 
 def live_charts(charts: Sequence[tuple[dict, str]], *, columns: int, key: str, framed: bool = False) -> None:

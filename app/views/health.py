@@ -58,7 +58,7 @@ def headline(life: dict[str, Any], definition: str, word: str) -> str:
     return f"**In layer {worst + 1}, {share} of {of:,} units are {word}**; the first {went} {when}{more}.{rest}"
 
 
-def show_map(life: dict[str, Any], definition: str, layer: int, unit: int | None) -> None:
+def show_map(run: Run, life: dict[str, Any], definition: str, layer: int, unit: int | None) -> None:
     told, epochs = life["layers"][layer - 1], life["epochs"]
     out, died = told["out"][definition], told["died"][definition]
     left, right = st.columns([1.5, 1], gap="medium")
@@ -66,16 +66,19 @@ def show_map(life: dict[str, Any], definition: str, layer: int, unit: int | None
         st.markdown(f"**The {len(died):,} units of layer {layer}, epoch by epoch**")
         figure = drawn.lives(told["rate"], out, died, epochs, definition, unit)
         gone = int(out[-1].sum())
+        rows = drawn.rows_of(told["rate"], died)
         live_chart(
-            figure, key="lives", alt=f"units of layer {layer} by epochs: {gone} of {len(died)} are {definition} at the end"
-        )
+            figure, key="lives", alt=f"units of layer {layer} by epochs: {gone} of {len(died)} are {definition} at the end",
+            click=f"{run.id}.{layer}.{definition}.{len(epochs)}",
+            on_click=lambda trace, row, column: _go_unit(int(rows[row])) if row < len(rows) else None,
+        )  # fmt: skip
     with right.container(border=True):
         st.markdown("**How many live on**")
         figure = drawn.survival([one["out"][definition] for one in life["layers"]], epochs, definition)
         live_chart(figure, key="survival", alt=f"share of each layer's units that are not {definition}, over epochs")
     st.caption(
         f"{MEANING[definition]} From the snapshot of every epoch, on up to 1,000 fixed validation images; rows are "
-        "sorted by when a unit was lost for good, then by how often it is on."
+        "sorted by when a unit was lost for good, then by how often it is on. Click a row to see its unit below."
         + (f" {life['lost']} snapshots cannot be read and are left out." if life["lost"] else "")
     )
 
@@ -213,7 +216,7 @@ def show_unit(
         with widgets.told_if_broken("What the autopsy says of this unit"):
             show_found(answer, finding.arrays(), layer, unit)
     else:
-        st.caption("Its cause of death, receptive field and images come with the causes above.")
+        st.caption("Its cause of death, receptive field and images come with the causes below.")
     live_charts(drawn.card(told, unit, layer, epochs, int(died[unit])), columns=4, key="card")
     if died[unit] < len(epochs):
         st.caption("The dashed line: from here on it was out of it.")
@@ -344,13 +347,13 @@ def show(run: Run) -> None:
     plotly_loader()
     st.markdown(f"#### {headline(life, definition, HEADLINE[definition])}")
     unit = pick_unit(life, definition, layer)
-    show_map(life, definition, layer, unit)
+    show_map(run, life, definition, layer, unit)
     finding = findings.find("health", run)
     answer = finding.result() if finding and finding.state == "done" else None
-    with widgets.told_if_broken("The autopsy"):
-        show_autopsy(run, finding, answer)
     with widgets.told_if_broken("This unit"):
         show_unit(run, life, definition, layer, unit, finding, answer)
+    with widgets.told_if_broken("The autopsy"):
+        show_autopsy(run, finding, answer)
 
 
 st.title("Neuron health")

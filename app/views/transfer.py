@@ -64,17 +64,29 @@ def seeds_of(run: Run, runs: list[Run]) -> dict[int, Run]:
     return {mine: run, **{seed: r for seed, r in others.items() if seed != mine}}
 
 
-def stored(runs: Mapping[int, Run], **question: Any) -> Results:
-    """What these runs have answered to a question, if only some have."""
-    out = []
-    for seed, run in runs.items():
-        try:
-            finding = ffcore.find_analysis("probe", run, **question)
-        except (ffcore.Refused, ffcore.Failed):
-            continue
-        if finding.state == "done" and (told := finding.result()) and ffcore.sound_rows(told):
-            out.append((seed, told))
+def stored_of(run: Run) -> dict[tuple[str, str, int | None], dict[str, Any]]:
+    """{(target, protocol, shots): what this net, as it is, has answered}: of several the one that learnt from most images."""
+    out: dict[tuple[str, str, int | None], dict[str, Any]] = {}
+    for finding in ffcore.stored_analyses(run, "probe"):
+        told = finding.result() or {}
+        asked = told.get("settings") if isinstance(told.get("settings"), dict) else {}
+        key = told.get("target"), told.get("protocol"), told.get("shots")
+        fits = isinstance(key[0], str) and key[1] in PROTOCOLS and isinstance(key[2], int | None)
+        fits = fits and asked.get("epoch") is None and ffcore.sound_rows(told)
+        if fits and learnt_from(told) >= learnt_from(out.get(key, {})):
+            out[key] = told
     return out
+
+
+def learnt_from(told: Mapping[str, Any]) -> int:
+    """How many images of the target the classifiers were given."""
+    return told["images"] if isinstance(told.get("images"), int) else 0
+
+
+def stored(runs: Mapping[int, Run], target: str, protocol: str) -> Results:
+    """What these runs have answered, if only some have; other random seeds only where they learnt from as many images."""
+    found = [(seed, told) for seed, run in runs.items() if (told := stored_of(run).get((target, protocol, None)))]
+    return [(seed, told) for seed, told in found if learnt_from(told) == learnt_from(found[0][1])]
 
 
 # What the rows say
@@ -232,10 +244,9 @@ def ends_of(converged: Results, reference: Results, net: str, claims: Mapping[st
 def show_few(run: Run, target: str, converged: Results) -> None:
     """The few-shot curve, and buttons for what it lacks."""
     st.subheader("With few labelled images")
-    asked = {shots: findings.find("probe", run, target=target, protocol="converged", shots=shots) for shots in SHOTS}
-    found = {
-        shots: told for shots, finding in asked.items() if finding and finding.state == "done" and (told := finding.result())
-    }
+    have = stored_of(run)
+    found = {shots: told for shots in SHOTS if (told := have.get((target, "converged", shots)))}
+    lacking = [shots for shots in SHOTS if shots not in found]
     mine = next((told for seed, told in converged if seed == run.config.get("seed", 0)), None)
     everything = 0.0
     if mine and isinstance(mine.get("images"), int) and isinstance(mine.get("classes"), list):
@@ -255,7 +266,8 @@ def show_few(run: Run, target: str, converged: Results) -> None:
         absent = [name for net, name in BASELINES.items() if net not in {net for net, _ in curves.values()}]
         drawn = "Few images are drawn at random several times; bars are the standard deviation over draws."
         st.caption(drawn + (f" No data: {', '.join(absent)}." if absent else "") + " Of the chosen run alone.")
-    for shots, finding in asked.items():
+    for shots in lacking:
+        finding = findings.find("probe", run, target=target, protocol="converged", shots=shots)
         findings.answer(
             finding, f"Measure with {shots} per class", "few images, several draws; under a minute as a rule", f"few.{shots}"
         )
@@ -264,7 +276,9 @@ def show_few(run: Run, target: str, converged: Results) -> None:
 def show_heat(run: Run, sets: Mapping[str, str]) -> None:
     """Source layer × target, of all that is stored of this run."""
     st.subheader("Which layer, which target")
-    found = ffcore.probed(run)
+    found = {
+        target: told for (target, protocol, shots), told in stored_of(run).items() if (protocol, shots) == ("converged", None)
+    }
     layers = sorted({row["layer"] for told in found.values() for row in ffcore.sound_rows(told)
                      if row["net"] == "run" and isinstance(row.get("layer"), int)})  # fmt: skip
     wanted = [*layers, "all"]
@@ -413,9 +427,10 @@ def measure(runs: Mapping[int, Run], target: str) -> dict[str, Results] | None:
     asked = {protocol: findings.find("probe", run, target=target, protocol=protocol) for protocol in PROTOCOLS}
     if None in asked.values():
         return None
-    results = {protocol: stored(runs, target=target, protocol=protocol) for protocol in PROTOCOLS}
-    lacking = [protocol for protocol, finding in asked.items() if finding.state != "done"]
-    if lacking and not any(results.values()):
+    results = {protocol: stored(runs, target, protocol) for protocol in PROTOCOLS}
+    mine = run.config.get("seed", 0)
+    lacking = {protocol: finding for protocol, finding in asked.items() if mine not in dict(results[protocol])}
+    if not any(results.values()):
         st.markdown(
             "**Nobody has asked this net yet.** The net stays frozen; a linear classifier learns the target from what its "
             "layers answer. Four baselines are measured with it."
@@ -424,10 +439,11 @@ def measure(runs: Mapping[int, Run], target: str) -> dict[str, Results] | None:
         "converged": "standardised features, trained until nothing changes: what the features are worth. Some minutes",
         "reference": "100 steps on features as they are, as the reference study did. A minute or so",
     }
-    for protocol in asked:
-        findings.answer(
-            asked[protocol], f"Measure by the {PROTOCOLS[protocol].removeprefix('the ')}", about[protocol], protocol
-        )
+    for protocol, finding in asked.items():
+        if protocol in lacking or finding.state in findings.LIVE:
+            words = PROTOCOLS[protocol].removeprefix("the ")
+            if findings.answer(finding, f"Measure by the {words}", about[protocol], protocol) and protocol in lacking:
+                st.error(f"{widgets.plain(str(finding.dir))} has no row that can be read; delete it and ask again.")
     return results
 
 
@@ -435,10 +451,14 @@ def show_seeds(runs: Mapping[int, Run], target: str, results: Mapping[str, Resul
     """How many random seeds stand behind the figures, and how to get more."""
     measured = {seed for seed, _ in results["converged"]}
     missing = {seed: run for seed, run in list(runs.items())[1:] if seed not in measured}
+    counts = {protocol: learnt_from(told[0][1]) for protocol, told in results.items() if told}
+    few = ", ".join(f"{n:,}" for n in sorted(set(counts.values())))
     st.caption(
         f"Mean ± standard deviation over n = {len(measured)} random seed{'s' * (len(measured) != 1)} "
         f"({', '.join(map(str, sorted(measured))) or 'none'}) by the converged protocol, n = {len(results['reference'])} by "
-        f"the reference study's. {len(runs)} run{'s' * (len(runs) > 1)} differ in nothing but the random seed."
+        f"the reference study's. "
+        + (f"{len(runs)} runs differ in nothing but the random seed. " if len(runs) > 1 else "")
+        + f"The classifiers learnt from {few} images of the target. Measured once and stored."
     )
     if missing:
         with st.expander(f"Measure the other {len(missing)} random seed{'s' * (len(missing) > 1)}", icon=":material/casino:"):
