@@ -22,18 +22,6 @@ print(json.dumps({"seconds": seconds, "trust": embedding.trustworthiness(x, xy)}
 """
 
 
-@pytest.fixture
-def tell(benchmark, capsys):
-    """Print a figure and keep it in pytest-benchmark's JSON."""
-
-    def say(name: str, value: float, unit: str, of: list[float]) -> None:
-        benchmark.extra_info[name] = {"value": value, "unit": unit, "all": of}
-        with capsys.disabled():
-            print(f"\n  {name}: {value:.3g} {unit} ({min(of):.3g}–{max(of):.3g}, n={len(of)})", flush=True)
-
-    return say
-
-
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("method", ["pca", "tsne", "umap"])
 def test_layout_of_5000_images_on_two_cores(benchmark, tell, method):

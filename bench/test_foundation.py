@@ -19,24 +19,6 @@ DATA = "mnist" if ffcore.data.present("mnist") else "mnist-5k"
 EPOCHS = 3 if DATA == "mnist" else 40
 
 
-@pytest.fixture(autouse=True)
-def own_runs(tmp_path, monkeypatch):
-    monkeypatch.setenv("FFCORE_RUNS", str(tmp_path))
-
-
-@pytest.fixture
-def tell(benchmark, capsys):
-    """Print a figure and keep it in pytest-benchmark's JSON."""
-
-    def say(name: str, value: float, unit: str, of: list[float]) -> None:
-        spread = f"{min(of):.3g}–{max(of):.3g}, n={len(of)}"
-        benchmark.extra_info[name] = {"value": value, "unit": unit, "all": of}
-        with capsys.disabled():
-            print(f"\n  {name}: {value:.3g} {unit} ({spread})", flush=True)
-
-    return say
-
-
 def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "ffcore", "train", "--data", DATA, "--epochs", str(EPOCHS), "--json", *words]
 
