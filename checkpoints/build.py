@@ -41,21 +41,30 @@ def build(name: str) -> None:
         place.mkdir()
         for part in KEPT:
             source = run.dir / part
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, place / part)
+            if source.is_dir():
+                shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("weights-*"))  # past nets are large
+            else:
+                shutil.copy(source, place / part)
     size = sum(p.stat().st_size for p in place.rglob("*") if p.is_file())
     print(f"\n{name}: test accuracy {before:.4f}, with small weights {told['test_accuracy']:.4f}; {size / 1e6:.2f} MB")
 
 
-def study() -> None:
-    """Compare all negative strategies again on MNIST, half an hour, and put the table in place of the old one."""
+STUDIES = {  # half an hour, and an hour
+    "negatives-mnist": partial(ffcore.study_negatives, data="mnist"),
+    "transfer-mnist": partial(ffcore.study_transfer, data="mnist", target="fashion-mnist", epochs=3),
+}
+
+
+def study(name: str) -> None:
+    """Make a study again on MNIST, and put its table in place of the old one."""
     with tempfile.TemporaryDirectory() as folder:
-        told = ffcore.study_negatives(3, lambda *_: print(".", end="", flush=True), folder, data="mnist")
+        told = STUDIES[name](3, lambda *_: print(".", end="", flush=True), folder)
         (HERE / "studies").mkdir(exist_ok=True)
-        shutil.copy(told["file"], HERE / "studies" / "negatives-mnist.json")
-    print(f"\nnegatives-mnist: {len(told['rows'])} rows")
+        shutil.copy(told["file"], HERE / "studies" / f"{name}.json")
+    print(f"\n{name}: {len(told['rows'])} rows")
 
 
-BUILDS = {**{name: partial(build, name) for name in CHECKPOINTS}, "negatives-mnist": study}
+BUILDS = {name: partial(build, name) for name in CHECKPOINTS} | {name: partial(study, name) for name in STUDIES}
 
 if __name__ == "__main__":
     for wanted in sys.argv[1:] or BUILDS:
