@@ -2,16 +2,18 @@
 
 A finding is a directory `analyses/KIND-DIGEST` of its run, or, where that cannot be written to (a bundled run), of the
 runs folder. The digest is of the question: kind, settings, and the weights of the runs. The same question is never
-computed twice. Read without torch.
+computed twice. Read without torch; whatever is read may be half-written, edited or imported, and is checked.
 """
 
+import functools
 import hashlib
 import os
 import signal
 import sys
 import time
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ from ffcore.runs import Run
 FOLDER = "analyses"
 STARTS_WITHIN = 15  # s that a new process may take to lock its directory
 LIVE = ("queued", "running")
+STORED = (*LIVE, "failed", "cancelled")  # what status.json may say; the other states are only ever derived
+BLANK = {"state": "absent", "done": 0.0, "doing": "", "reason": None}
 
 
 class Finding:
@@ -42,48 +46,70 @@ class Finding:
         return self.request["kind"]
 
     def status(self) -> dict[str, Any]:
-        """{state, done (share), doing, reason, seconds}."""
-        blank = {"state": "absent", "done": 0.0, "doing": "", "reason": None, "seconds": None}
-        if (self.dir / "result.json").exists():
-            return {**blank, "state": "done", "done": 1.0}
-        told = files.read_json(self.dir / "status.json")[0]
-        status = {**blank, **{key: told[key] for key in blank if key in told}}
-        if status["state"] not in LIVE:
+        """{state, done (share), doing, reason}. A damaged answer counts as none: it can be asked for again."""
+        status = self._stored_status()
+        if self._answered():
+            return {**BLANK, "state": "done", "done": 1.0}
+        if status["state"] not in LIVE or self._locked():
             return status
-        fresh = status["state"] == "queued" and time.time() - told.get("queued_at", 0) < STARTS_WITHIN
-        if not self._locked() and not fresh:
-            if (self.dir / "result.json").exists():  # it ended while we looked
-                return {**blank, "state": "done", "done": 1.0}
-            now = files.read_json(self.dir / "status.json")[0]
-            if now.get("state") not in (None, *LIVE):
-                return {**status, **{key: now[key] for key in blank if key in now}}
-            if (self.dir / "cancel").exists():
-                return {**status, "state": "cancelled"}
-            return {**status, "state": "lost", "reason": "its process ended without a word; ask again"}
-        return status
+        if self._answered():  # it ended while we looked
+            return {**BLANK, "state": "done", "done": 1.0}
+        if (now := self._stored_status())["state"] not in LIVE:
+            return now
+        if (self.dir / "cancel").exists():
+            return {**status, "state": "cancelled"}
+        queued = files.read_json(self.dir / "status.json")[0].get("queued_at")
+        if status["state"] == "queued" and isinstance(queued, int | float) and time.time() - queued < STARTS_WITHIN:
+            return status
+        return {**status, "state": "lost", "reason": "its process ended without a word; ask again"}
+
+    def _stored_status(self) -> dict[str, Any]:
+        told = files.read_json(self.dir / "status.json")[0]
+        if told.get("state") not in STORED:
+            return BLANK
+        kinds = {"state": str, "done": int | float, "doing": str, "reason": str | None}
+        status = {key: v if isinstance(v := told.get(key), kind) else BLANK[key] for key, kind in kinds.items()}
+        return {**status, "done": float(min(max(status["done"], 0), 1))}
 
     @property
     def state(self) -> str:
         """Its state in a word."""
         return self.status()["state"]
 
+    def _answered(self) -> bool:
+        path = self.dir / "result.json"
+        try:
+            at = path.stat()
+        except OSError:
+            return False
+        return _whole(str(path), (at.st_mtime_ns, at.st_size, at.st_ino))
+
     def result(self) -> dict[str, Any] | None:
         """The numbers, or None before they are there or if they are damaged."""
         return files.read_json(self.dir / "result.json")[0] or None
 
     def arrays(self) -> dict[str, Any]:
-        """{name: array}, empty where there are none. Raises Refused if they are damaged."""
-        path = self.dir / "arrays.npz"
-        return files.load_arrays(path)[0] if path.exists() else {}
+        """{name: array}, empty where there are none. Raises Refused if they are damaged or gone."""
+        path, told = self.dir / "arrays.npz", self.result() or {}
+        again = f"delete {self.dir} and ask again"
+        if not path.exists():
+            if told.get("arrays"):
+                raise Refused(f"the arrays of {self.dir.name} are gone; {again}")
+            return {}
+        try:
+            return files.load_arrays(path)[0]
+        except Refused as error:
+            raise Refused(f"{str(error).rpartition(';')[0]}; {again}") from None
 
     def cancel(self) -> None:
-        """End the process that computes it, if there is one; nothing else is lost."""
+        """End what computes it: a process of its own at once, another one when its analysis next tells how far it is."""
         if self.state not in LIVE:
             return
-        (self.dir / "cancel").touch()
+        with files.writing("cancel", self.dir):
+            (self.dir / "cancel").touch()
         pid = files.read_json(self.dir / "status.json")[0].get("pid")
         if isinstance(pid, int) and pid > 1 and self._locked():
-            with suppress(OSError):
+            with suppress(OSError, OverflowError):
                 os.kill(pid, signal.SIGTERM)
 
     def _locked(self) -> bool:
@@ -101,27 +127,52 @@ class Finding:
         path = self.dir / "status.json"
         files.replace(self.dir, "status.json", files.to_json({**files.read_json(path)[0], **changes}), durable=False)
 
+    def _over(self, error: BaseException) -> None:
+        """Say why there is no answer."""
+        if isinstance(error, KeyboardInterrupt) or (self.dir / "cancel").exists():
+            self._write(state="cancelled", reason=None)
+        else:
+            self._write(state="failed", reason=" ".join(str(error).split()))
+
+
+@functools.lru_cache(maxsize=256)
+def _whole(path: str, stamp: tuple[int, int, int]) -> bool:
+    """Is the result in a file, which was last changed then, a JSON object that says something?"""
+    return bool(files.read_json(Path(path))[0])
+
 
 def find_analysis(kind: str, *refs: Run | str, root: str | None = None, **settings: Any) -> Finding:
     """The finding of a question, computed or not. Nothing is created; raises Refused for a question that makes no sense.
 
-    Settings that are None count as not given.
+    Settings that are None count as not given. What an answer would need here (images) is asked for only where there is none.
     """
     cls = ANALYSES[kind]
     chosen = [ref if isinstance(ref, Run) else runs.find(ref, root) for ref in refs]
     if not 1 <= len(chosen) <= cls.most:
         raise Refused(f"{kind} takes {'1 run' if cls.most == 1 else f'1 to {cls.most} runs'}, not {len(chosen)}")
+    if damaged := [run for run in chosen if run.problem]:
+        raise Refused(f"{damaged[0].dir} is damaged: {damaged[0].problem}; choose another run")
     given = {key: value for key, value in settings.items() if value is not None}
     asked = build(cls.Settings, given, kind)  # first what is wrong in itself
+    epoch = getattr(asked, "epoch", None)
+    weights = [fingerprint(run, epoch) for run in chosen]
     asked = build(cls.Settings, cls.resolve(asked.model_dump(mode="json"), chosen), kind).model_dump(mode="json")
-    of = [fingerprint(run, asked.get("epoch")) for run in chosen]
-    question = {"kind": kind, "version": cls.version, "settings": asked, "weights": of}
+    if epoch is not None and all(run.status()["epoch"] == epoch for run in chosen):
+        asked["epoch"] = None  # the net as it is: the same question
+    question = {"kind": kind, "version": cls.version, "settings": asked, "weights": weights}
+    question |= {"recipes": [run.config.get("recipe") for run in chosen]}  # before the first step, unlike nets weigh the same
+    if code := ANALYSES.fingerprint(kind):  # a plug-in's: its author does not count versions
+        question["code"] = code
     name = f"{kind}-{hashlib.blake2b(files.to_json(question), digest_size=8).hexdigest()}"
-    own = chosen[0].dir / FOLDER / name
-    elsewhere = runs.runs_root(root) / FOLDER / name
-    place = own if (own / "result.json").exists() or not (chosen[0].bundled or _read_only(chosen[0].dir)) else elsewhere
+    places = [chosen[0].dir / FOLDER / name, runs.runs_root(root) / FOLDER / name]
+    if chosen[0].bundled or _read_only(chosen[0].dir):
+        places.reverse()
     request = {**question, "runs": [str(run.dir) for run in chosen], "root": str(runs.runs_root(root))}
-    return Finding(place, {**request, "data_root": str(data.data_root())})
+    found = [Finding(place, {**request, "data_root": str(data.data_root())}) for place in places]
+    if answered := [finding for finding in found if finding._answered()]:
+        return answered[0]
+    cls.check_here(asked, chosen)
+    return found[0]
 
 
 def _read_only(folder: Path) -> bool:
@@ -136,8 +187,10 @@ def analyse(kind: str, *refs: Run | str, root: str | None = None, progress: Tell
     finding = find_analysis(kind, *refs, root=root, **settings)
     if finding.state != "done":
         _make(finding)
-        with _holding(finding):
+        with _holding(finding, progress):
             if finding.state != "done":
+                (finding.dir / "cancel").unlink(missing_ok=True)
+                finding._write(state="running", pid=None)  # somebody who cancels it does not end all of this process
                 _compute(finding, progress)
     return finding
 
@@ -146,12 +199,12 @@ def submit_analysis(finding: Finding) -> None:
     """Compute a finding in a process of its own, which waits for a place; nothing happens if it is there or under way."""
     if finding.state in ("done", *LIVE):
         return
-    from ffcore import jobs
+    from ffcore import jobs, worker
 
     _make(finding)
     (finding.dir / "cancel").unlink(missing_ok=True)
     finding._write(state="queued", queued_at=time.time(), done=0.0, doing="waiting for its turn", reason=None, pid=None)
-    jobs.spawn("ffcore.analyses", finding.dir, threads=jobs.cores())
+    jobs.spawn("ffcore.analyses", finding.dir, threads=max(1, jobs.cores() // worker.places()))
 
 
 def _make(finding: Finding) -> None:
@@ -160,11 +213,20 @@ def _make(finding: Finding) -> None:
     files.replace(finding.dir, "request.json", files.to_json(finding.request), durable=False)
 
 
-def _holding(finding: Finding) -> FileLock:
+@contextmanager
+def _holding(finding: Finding, tell: Tell | None = None) -> Iterator[None]:
+    """Hold a finding's directory, once whoever computes it now is done."""
     lock = FileLock(finding.dir / ".lock")
-    with files.writing(".lock", finding.dir):
-        lock.acquire()
-    return lock
+    while not lock.is_locked:
+        with files.writing(".lock", finding.dir), suppress(Timeout):
+            lock.acquire(timeout=1)
+        if tell and not lock.is_locked:
+            status = finding.status()
+            tell(status["done"], f"another process is at it: {status['doing']}")
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _compute(finding: Finding, progress: Tell | None) -> None:
@@ -178,31 +240,31 @@ def _compute(finding: Finding, progress: Tell | None) -> None:
         if progress:
             progress(done, doing)
         if time.monotonic() - wrote > 0.3:
-            finding._write(state="running", done=min(max(float(done), 0.0), 1.0), doing=doing, pid=os.getpid())
+            if (finding.dir / "cancel").exists():
+                raise Failed("cancelled")
+            finding._write(state="running", done=done, doing=doing)
             wrote = time.monotonic()
 
     cls, request = ANALYSES[finding.kind], finding.request
-    settings = build(cls.Settings, request["settings"], finding.kind)
-    tell(0.0, "loading")
     try:
+        settings = build(cls.Settings, request["settings"], finding.kind)
+        tell(0.0, "loading")
         epoch = request["settings"].get("epoch")
         trained = [Trained(directory, epoch) for directory in request["runs"]]
         numbers, arrays = cls.measure(trained, settings, tell, request["root"])
-    except (Refused, Failed) as error:
-        finding._write(state="failed", reason=" ".join(str(error).split()))
+        told = {key: request[key] for key in ("kind", "version", "settings")}
+        told |= {"runs": [run.id for run in trained], "seconds": time.time() - begun, "made": time.time()}
+        _store(finding, {**told, **numbers}, arrays)
+    except (Refused, Failed, KeyboardInterrupt) as error:
+        finding._over(error)
         raise
-    except KeyboardInterrupt:
-        finding._write(state="cancelled", reason=None)
-        raise
-    except MemoryError:
-        finding._write(state="failed", reason="out of memory; ask for fewer images")
-        raise Failed("out of memory; ask for fewer images") from None
     except Exception as error:
-        (finding.dir / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        said = str(error).splitlines()[0] if str(error) else "no reason given"
-        reason = f"{type(error).__name__}: {said}; {finding.dir / 'log.txt'} has the details"
-        finding._write(state="failed", reason=reason)
-        raise Failed(reason) from error
+        failed = _failure(finding, error)
+        finding._over(failed)
+        raise failed from error
+
+
+def _store(finding: Finding, told: dict[str, Any], arrays: dict[str, Any]) -> None:
     if arrays:
         import numpy as np
 
@@ -211,31 +273,44 @@ def _compute(finding: Finding, progress: Tell | None) -> None:
                 np.savez_compressed(file, **{key: np.asarray(value) for key, value in arrays.items()})
 
         files.replace(finding.dir, "arrays.npz", write)
-    told = {key: request[key] for key in ("kind", "version", "settings")}
-    told |= {"runs": [run.id for run in trained], "seconds": time.time() - begun, "made": time.time()}
-    files.replace(finding.dir, "result.json", files.to_json({**told, **numbers}))
-    (finding.dir / "status.json").unlink(missing_ok=True)
+        told = {**told, "arrays": sorted(arrays)}
+    content = files.to_json(told, indent=None)
+    if len(content) >= files.MAX_JSON:  # it could not be read again
+        raise Failed(f"its answer has {len(content) / 2**20:.1f} MB of JSON, more than {files.MAX_JSON // 2**20}; ask for less")
+    files.replace(finding.dir, "result.json", content)
+    for left in ("status.json", "cancel"):
+        (finding.dir / left).unlink(missing_ok=True)
+
+
+def _failure(finding: Finding, error: Exception) -> Failed:
+    """What went wrong in a line; how it came to that goes into log.txt."""
+    said = files.said(error)
+    if isinstance(error, MemoryError) or "out of memory" in said.lower() or "can't allocate memory" in said:
+        return Failed("out of memory; ask for fewer images")
+    with suppress(OSError):
+        (finding.dir / "log.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    return Failed(f"{type(error).__name__}: {said[:200]}; {finding.dir / 'log.txt'} has the details")
 
 
 def stored_analyses(run: Run, kind: str, root: str | None = None) -> list[Finding]:
-    """The findings of a kind about the weights that a run has now, the newest first."""
+    """The findings of a kind about the weights that a run has now, or had at the epoch they are of; the newest first."""
     found: list[tuple[float, Finding]] = []
-    try:
-        now = fingerprint(run)
-    except Refused:
-        return []
     for place in {run.dir / FOLDER, runs.runs_root(root) / FOLDER}:
         for file in place.glob(f"{kind}-*/request.json"):
             request = files.read_json(file)[0]
-            fits = request.get("kind") == kind and isinstance(request.get("settings"), dict)
-            weights = request.get("weights")
-            if not fits or not isinstance(weights, list) or not weights or not isinstance(request.get("runs"), list):
+            settings, weights = request.get("settings"), request.get("weights")
+            alike = request.get("kind") == kind and request.get("version") == ANALYSES[kind].version
+            if not (alike and isinstance(settings, dict) and isinstance(weights, list)):
                 continue
-            finding = Finding(file.parent, request)
-            current = weights[0] == now or request["settings"].get("epoch") is not None
-            result = finding.result() if current else None
-            if result and (run.dir == file.parents[2] or run.id in result.get("runs", [])[:1]):
-                found.append((result.get("made") or 0.0, finding))
+            epoch, finding = settings.get("epoch"), Finding(file.parent, request)
+            result, now = finding.result(), None
+            with suppress(Refused):
+                now = fingerprint(run, epoch if isinstance(epoch, int) else None)
+            if not result or weights[:1] != [now]:
+                continue
+            of, made = result.get("runs"), result.get("made")
+            if run.dir == file.parents[2] or (isinstance(of, list) and of[:1] == [run.id]):
+                found.append((made if isinstance(made, int | float) else 0.0, finding))
     return [finding for _, finding in sorted(found, key=lambda pair: -pair[0])]
 
 
@@ -295,18 +370,22 @@ def main() -> None:
     directory = Path(sys.argv[1])
     request = files.read_json(directory / "request.json")[0]
     finding = Finding(directory, request)
-    os.environ["FFCORE_DATA"] = request["data_root"]
     with _holding(finding):
+        if finding.state == "done":  # by somebody else, while we waited
+            return
         finding._write(pid=os.getpid())
-        folder = Path(request["root"])
-        with worker.place(folder, "cpu", range(worker.places()), lambda: not (directory / "cancel").exists()) as number:
-            if number is None or finding.state == "done":
-                return
-            try:
-                _compute(finding, None)
-            except (Refused, Failed) as error:
-                print(f"error: {error}", file=sys.stderr)
-                sys.exit(1)
+        try:
+            os.environ["FFCORE_DATA"] = request["data_root"]
+            root = Path(request["root"])
+            with files.writing(FOLDER, root):
+                root.mkdir(parents=True, exist_ok=True)
+            with worker.place(root, "cpu", range(worker.places()), lambda: not (directory / "cancel").exists()) as number:
+                if number is not None:
+                    _compute(finding, None)
+        except (Refused, Failed) as error:
+            finding._over(error)
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ WEIGHTS = re.compile(r"weights-(\d{4,6})\.safetensors", re.ASCII)
 PARTS = re.compile(  # what travels in a zip: no code, no pickle, no resume state, nothing that belongs to one machine
     r"(config|status|study)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors"
     rf"|snapshots/({SNAPSHOT.pattern}|{WEIGHTS.pattern})"
-    r"|analyses/[a-z]{1,20}-[0-9a-f]{16}/(request\.json|result\.json|arrays\.npz)",
+    r"|analyses/[a-z0-9_]{1,40}-[0-9a-f]{16}/(request\.json|result\.json|arrays\.npz)",
     re.ASCII,
 )
 MAX_JSON = 4 * 2**20  # bytes of one JSON file

@@ -142,11 +142,18 @@ def export(run: Run, file: str | Path) -> None:
     data = {**run.config["data"], "name": Path(run.config["data"]["name"]).name}
     altered = {"config.json": {**run.config, "data_root": None, "data": data}, "status.json": run.stored_status()}
     altered["status.json"]["pid"] = None
+    for path in run.dir.glob("analyses/*/*.json"):  # what an answer says, and of a question what it is of any run
+        told = {key: value for key, value in files.read_json(path)[0].items() if key not in ("root", "data_root")}
+        told |= {"runs": []} if path.name == "request.json" else {}
+        altered[path.relative_to(run.dir).as_posix()] = told
     altered = {name: files.to_json(value) for name, value in altered.items()}
     if (events := run.dir / "events.jsonl").exists():
         altered["events.jsonl"] = events.read_bytes()
-    here = str(run.dir).encode()  # a reason for a failure may name it
-    files.pack(run.dir, Path(file).absolute(), {k: v.replace(here, run.id.encode()) for k, v in altered.items()})
+    here = {str(run.dir): run.id, run.config["data"]["name"]: data["name"]}  # a failure's reason, an answer may name them
+    for path, name in here.items():
+        path, name = (files.to_json(word)[1:-1] for word in (path, name))
+        altered = {key: value.replace(path, name) for key, value in altered.items()}
+    files.pack(run.dir, Path(file).absolute(), altered)
 
 
 def import_zip(file: str | Path | BinaryIO, root: str | Path | None = None) -> Run:

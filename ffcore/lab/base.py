@@ -33,9 +33,13 @@ class Analysis:
     def resolve(cls, settings: dict[str, Any], runs: Sequence[Run]) -> dict[str, Any]:
         """The settings with what depends on the runs filled in; equal questions end up with equal settings.
 
-        Raises Refused for what does not fit these runs, before anything is computed. Loads no torch.
+        Raises Refused for what does not fit these runs, whatever this machine has. Every run has weights. Loads no torch.
         """
         return settings
+
+    @classmethod
+    def check_here(cls, settings: dict[str, Any], runs: Sequence[Run]) -> None:
+        """Raises Refused where this machine lacks what the answer needs. Asked only where none is stored; loads no torch."""
 
     @classmethod
     def measure(cls, runs: Sequence[Trained], settings: Any, tell: Tell, root: str | None) -> Found:

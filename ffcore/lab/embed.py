@@ -7,6 +7,7 @@ from pydantic import Field
 from ffcore import data
 from ffcore.errors import Refused
 from ffcore.lab import ANALYSES
+from ffcore.lab._images import check_images
 from ffcore.lab.base import Analysis
 from ffcore.registry import Settings
 
@@ -43,24 +44,22 @@ class Embed(Analysis):
             raise Refused(
                 f"embed.layer={settings['layer']}: run {run.id} has {layers} layers; choose 1 to {layers}, all, pixels"
             )
-        facts, own = run.config.get("facts") or {}, name is None or name == run.config["data"]["name"]
-        if own:
-            there = data.present(run.config["data"]["name"], run.config.get("data_root"))
-            sizes, name = facts.get("sizes", {}), run.config["data"]["name"]
-        else:
-            entry = data.DATASETS[name]
-            if facts and list(entry.shape) != list(facts["shape"]):
-                raise Refused(
-                    f"{name} has images of shape {tuple(entry.shape)}, run {run.id} takes {tuple(facts['shape'])}; "
-                    "choose data of that shape"
-                )
-            there, sizes = data.present(name, run.config.get("data_root")), entry.sizes
-        if not there:
-            raise Refused(f"the images of {name} are not here; set FFCORE_DATA to where they lie, or name other data")
+        facts, own = run.config["facts"], name is None or name == run.config["data"]["name"]
+        entry = None if own else data.DATASETS[name]
+        if entry and tuple(entry.shape) != tuple(facts["shape"]):
+            raise Refused(
+                f"{name} has images of shape {tuple(entry.shape)}, run {run.id} takes {tuple(facts['shape'])}; "
+                "choose data of that shape"
+            )
+        sizes = entry.sizes if entry else facts["sizes"]
         have = sizes.get("validation", 0) + sizes.get("train", 0) or settings["n"]
         if settings["frames"] == "kept" and settings["epoch"] is not None:
             raise Refused("embed.frames=kept shows every epoch that is kept; leave out the epoch")
         return {**settings, "data": None if own else name, "n": min(settings["n"], have)}
+
+    @classmethod
+    def check_here(cls, settings, runs):
+        check_images(runs[0], settings["data"])
 
     @classmethod
     def measure(cls, runs, settings, tell, root):

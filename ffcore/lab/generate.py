@@ -8,6 +8,7 @@ from pydantic import Field
 
 from ffcore.errors import Refused
 from ffcore.lab import ANALYSES
+from ffcore.lab._images import check_images
 from ffcore.lab.base import Analysis, Found, Tell
 from ffcore.registry import Settings
 
@@ -108,6 +109,11 @@ class Generate(Analysis):
         if len(runs) > 1:
             _check_judge(run, runs[1], filled["epoch"])
         return filled
+
+    @classmethod
+    def check_here(cls, settings: dict[str, Any], runs: Sequence[Run]) -> None:
+        if settings["what"] != "ascent" and (settings["what"] != "epochs" or settings["label"] == "any"):
+            check_images(runs[0])
 
     @classmethod
     def measure(cls, runs: Sequence[Trained], settings: Any, tell: Tell, root: str | None) -> Found:

@@ -2,9 +2,9 @@
 
 from pydantic import Field
 
-from ffcore import data
 from ffcore.errors import Refused
 from ffcore.lab import ANALYSES
+from ffcore.lab._images import check_images, settle_held_out
 from ffcore.lab.base import Analysis
 from ffcore.registry import Settings
 
@@ -28,21 +28,17 @@ class Health(Analysis):
 
     @classmethod
     def resolve(cls, settings, runs):
-        (run,) = runs
-        name = run.config["data"]["name"]
-        if not data.present(name, run.config.get("data_root")):
-            raise Refused(f"the images of run {run.id} ({name}) are not here; set FFCORE_DATA to where they lie")
-        held = (run.config.get("facts") or {}).get("sizes", {}).get("validation", settings["n"])
-        if held < 20:
-            raise Refused(f"run {run.id} kept {held} validation images, this takes 20; train one with data.validation above 0")
-        return {**settings, "n": min(settings["n"], held)}
+        return settle_held_out(settings, runs[0])
+
+    @classmethod
+    def check_here(cls, settings, runs):
+        check_images(runs[0])
 
     @classmethod
     def measure(cls, runs, settings, tell, root):
         import torch
 
         from ffcore import autopsy, lifetimes, neurons, readout, trained
-        from ffcore.errors import Refused
         from ffcore.training import build_strategy
 
         (run,) = runs

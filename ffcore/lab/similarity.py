@@ -5,9 +5,9 @@ from functools import partial
 
 from pydantic import Field
 
-from ffcore import data
 from ffcore.errors import Refused
 from ffcore.lab import ANALYSES
+from ffcore.lab._images import check_images, settle_held_out
 from ffcore.lab.base import Analysis
 from ffcore.registry import Settings
 
@@ -32,19 +32,17 @@ class Similarity(Analysis):
     @classmethod
     def resolve(cls, settings, runs):
         first, second = runs[0], runs[-1]
-        facts = [run.config.get("facts") or {} for run in (first, second)]
-        if all(facts) and list(facts[0]["shape"]) != list(facts[1]["shape"]):
+        shapes = [tuple(run.config["facts"]["shape"]) for run in (first, second)]
+        if shapes[0] != shapes[1]:
             raise Refused(
-                f"run {second.id} takes images of shape {tuple(facts[1]['shape'])}, run {first.id} {tuple(facts[0]['shape'])}; "
+                f"run {second.id} takes images of shape {shapes[1]}, run {first.id} {shapes[0]}; "
                 "layers are compared on the same images: choose runs on images of one shape"
             )
-        name = first.config["data"]["name"]
-        if not data.present(name, first.config.get("data_root")):
-            raise Refused(f"the images of run {first.id} ({name}) are not here; set FFCORE_DATA to where they lie")
-        held = facts[0].get("sizes", {}).get("validation", settings["n"])
-        if held < 20:
-            raise Refused(f"run {first.id} kept {held} validation images, this takes 20; train one with data.validation above")
-        return {**settings, "n": min(settings["n"], held)}
+        return settle_held_out(settings, first)
+
+    @classmethod
+    def check_here(cls, settings, runs):
+        check_images(runs[0])
 
     @classmethod
     def measure(cls, runs, settings, tell, root):
