@@ -59,6 +59,18 @@ def main() -> None:
                 pcl = ffcore.train(model="pcl", data="mnist-5k")
                 ffcore.train(data="mnist-5k")  # plain Forward-Forward beside it
                 shot(f"variants?model=pcl&run={pcl.id}&live=0", "variants.png", 6, 1500)
+                dead = ffcore.train(preset="ref-pcl", data="mnist-5k")
+                ffcore.analyse("health", dead)
+                shot(f"health?run={dead.id}&layer=2&live=0", "health.png", 6, 1250)
+                net = ffcore.train()
+                ffcore.analyse("embed", net, method="tsne")
+                shot(f"embeddings?run={net.id}&method=tsne&live=0", "embeddings.png", 6, 1050)
+                for protocol in ("converged", "reference"):
+                    ffcore.analyse("probe", net, protocol=protocol, train=20_000)
+                shot(f"transfer?run={net.id}&live=0", "transfer.png", 6, 1400)
+                painter = ffcore.train(model="pff", epochs=3 if ffcore.data.present("mnist") else None)
+                ffcore.analyse("generate", painter)
+                shot(f"generations?run={painter.id}&live=0", "generations.png", 6, 1300)
                 browser.close()
         finally:
             server.terminate()
