@@ -22,7 +22,7 @@ def page(**query) -> AppTest:
 
 
 def text_of(at: AppTest) -> str:
-    blocks = [*at.markdown, *at.caption, *at.warning, *at.error, *at.info, *at.success, *at.subheader]
+    blocks = [*at.markdown, *at.caption, *at.warning, *at.error, *at.info, *at.success, *at.header]
     return "\n".join(block.value for block in blocks)
 
 

@@ -240,7 +240,7 @@ def test_a_damaged_run_is_told_in_one_line(store, name):
     at = page("negatives", run=store["ff"].id)
     assert "damaged" in at.error[0].value
     assert "\n" not in at.error[0].value
-    assert "What training on them led to" in [s.value for s in at.subheader]
+    assert "What training on them led to" in [s.value for s in at.header]
 
 
 def test_settings_of_a_run_that_do_not_fit_are_told_and_the_rest_is_shown(store):

@@ -111,7 +111,7 @@ def choose_baseline(chosen: Sequence[Group]) -> str:
 
 def choose_target(chosen: Sequence[Group]) -> str | None:
     """A data set that somebody has probed one of these groups with."""
-    targets = sorted({name for g in ffcore.headline(chosen) for name in g["targets"]})
+    targets = sorted({name for g in chosen for run in g["runs"] for name in ffcore.probed(run)})
     if not targets:
         return None
     titles = {d["name"]: d["title"] for d in catalogue.datasets()}
@@ -240,7 +240,7 @@ def show_curves(told: Sequence[Group], colours: Mapping[str, int]) -> tuple[dict
 
 
 def show_settings(told: Sequence[Group]) -> None:
-    st.subheader("What differs between them")
+    st.header("What differs between them")
     keys = ffcore.differing(told)
     if not keys:
         st.caption("Nothing but the machine." if len(told) > 1 else "One group alone differs from nothing.")
@@ -336,8 +336,6 @@ def one_pass(run: Run) -> tuple[str, str]:
 
 
 def show_checklist(told: Sequence[Group]) -> None:
-    st.subheader("What is like a brain, and what is not")
-    widgets.settle_torch()
     models = {m["name"]: m for m in catalogue.models()}
     strategies = {s["name"]: s for s in catalogue.negatives()}
     lists: dict[str, dict[str, tuple[str, str]]] = {}
@@ -377,7 +375,7 @@ def show_claims() -> None:
 
 def show_representations(told: Sequence[Group], runs: Sequence[Run]) -> None:
     """Two nets' layers on the same images."""
-    st.subheader("Representations")
+    st.header("Representations")
     nets = [r for r in runs if own.has_weights(r) and r.config.get("facts", {}).get("shape")]
     first = [r for g in told for r in g["runs"] if r in nets]
     nets = [*first, *(r for r in nets if r not in first)]
@@ -443,7 +441,7 @@ def number_or_none(told: Mapping[str, Any], key: str, name: str) -> float | None
 
 
 def export(told: Sequence[Group], target: str | None, base: str) -> None:
-    st.subheader("Take it along")
+    st.header("Take it along")
     out = io.StringIO()
     sheet = csv.writer(out)
     sheet.writerow(["group", "label", "seed", "run", *MEASURES])
@@ -491,13 +489,18 @@ def show(groups: dict[str, Group], runs: list[Run]) -> None:
             show_seeds(told, colours)
     with widgets.told_if_broken("The settings"):
         show_settings(told)
-    with widgets.told_if_broken("The list of properties"):
-        show_checklist(told)
+    st.header("What is like a brain, and what is not")
+    later = st.container()
     show_claims()
     with widgets.told_if_broken("The representations"):
         show_representations(told, runs)
     with widgets.told_if_broken("The export"):
         export(told, target, base)
+    with later.skeleton():  # the models come with torch, which takes seconds: the rest stands by then
+        widgets.settle_torch()
+        catalogue.models()
+    with later, widgets.told_if_broken("The list of properties"):
+        show_checklist(told)
 
 
 st.title("Compare")

@@ -56,7 +56,7 @@ def sets_for(run: Run) -> dict[str, str]:
 
 def choose(run: Run) -> dict[str, Any]:
     """The settings of the question, each in the address."""
-    grid = st.grid([1, 1.4, 1.2, 1.3]) if False else st.columns([1, 1.3, 1.3, 1.2], gap="small")
+    grid = st.columns([1, 1.3, 1.3, 1.2], gap="small")
     with grid[0]:
         layer = widgets.choose(st.selectbox, "Features of", "features", layers_of(run), "all", "embed.layer")
     with grid[1]:
@@ -81,6 +81,7 @@ def answer(finding: Finding | None, asked: dict[str, Any]) -> dict[str, Any] | N
     if asked["method"] == "pca" and asked["frames"] == "one" and finding.state != "done":
         bar = st.progress(0.0, "PCA: reading images …")
         try:
+            widgets.settle_torch()
             run, settings = finding.request["runs"][0], finding.request["settings"]
             ffcore.analyse("embed", ffcore.Run(run), progress=lambda done, doing: bar.progress(done, f"{doing} …"), **settings)
         finally:
@@ -204,7 +205,7 @@ def show_images(run: Run, told: dict, arrays: dict, frame: int, circled: np.ndar
     options = {"circled": "what I circle in the picture"}
     options |= {"errors": "all that it reads wrongly"} if "error" in arrays else {}
     options |= {f"class{i}": f"all of class {widgets.plain(str(name))}" for i, name in enumerate(told["classes"])}
-    st.subheader("Images")
+    st.header("Images")
     pick = widgets.choose(st.selectbox, "Show", "show", options, "circled", "embed.show", width=320)
     errors = np.flatnonzero(arrays["error"][frame]) if "error" in arrays else np.array([], int)
     if pick == "circled" and not len(circled):
@@ -278,30 +279,26 @@ st.markdown(
     "Every image is a point. Two images lie close when a layer of the net answers them alike. As the net learns, classes "
     "should part; points amid another class are what it confuses. **Circle some points and see the images.**"
 )
-slot = st.container()
-with slot.skeleton():
-    widgets.settle_torch()
-with slot:
-    runs = [run for run in widgets.all_runs() if own.has_weights(run) and run.config["facts"]]
-    if not runs:
-        widgets.empty("There is no trained net yet. It takes a minute.", "Train one", "views/train.py")
-    plotly_loader()
-    run = widgets.pick_run(runs, widgets.latest([r for r in runs if have(r)]) or runs[0])
-    if have(run):
-        with widgets.told_if_broken("The layout"):
-            asked = choose(run)
-            finding = findings.find("embed", run, **asked)
-            if told := answer(finding, asked):
-                st.fragment(show)(run, finding, told)
-            if finding:
-                st.code(command(run, asked), language="bash")
-    else:
-        title = run.config["facts"].get("data_title", run.config["data"]["name"])
-        st.info(
-            f"The images of this run, {widgets.plain(str(title))}, are not on this machine, so there is nothing to lay out. "
-            "Choose another run, or say where they lie: `ffcore app --data-root DIR`.",
-            icon=":material/image_not_supported:",
-        )
+runs = [run for run in widgets.all_runs() if own.has_weights(run) and run.config["facts"]]
+if not runs:
+    widgets.empty("There is no trained net yet. It takes a minute.", "Train one", "views/train.py")
+plotly_loader()
+run = widgets.pick_run(runs, widgets.latest([r for r in runs if have(r)]) or runs[0])
+if have(run):
+    with widgets.told_if_broken("The layout"):
+        asked = choose(run)
+        finding = findings.find("embed", run, **asked)
+        if told := answer(finding, asked):
+            st.fragment(show)(run, finding, told)
+        if finding:
+            st.code(command(run, asked), language="bash")
+else:
+    title = run.config["facts"].get("data_title", run.config["data"]["name"])
+    st.info(
+        f"The images of this run, {widgets.plain(str(title))}, are not on this machine, so there is nothing to lay out. "
+        "Choose another run, or say where they lie: `ffcore app --data-root DIR`.",
+        icon=":material/image_not_supported:",
+    )
 
 widgets.explain(
     """

@@ -185,7 +185,7 @@ def show_samples(run: Run, classes: list[str]) -> None:
         "Left of each pair: the sample. Right: the training image nearest to it. Orange frames: not read as intended. "
         f"Shown are the first of {len(a['y']):,} samples, not chosen ones."
     )
-    st.subheader("Are they copies?")
+    st.header("Are they copies?")
     live_chart(figures.distances(distances_of(a)), key="distances", alt="histograms of distances to the nearest training image")
     tell_copies(told)
     export(run, judge, "samples", lambda: sample_rows(a, classes), settings)
@@ -525,7 +525,7 @@ if any(own.has_weights(r) for r in runs):
         if st.query_params.get("show") not in (None, "ascent"):
             st.info(f"{widgets.plain(run.config['model']['name'])} draws no images; here is what its layers like best.")
         st.query_params.pop("show", None)
-        st.subheader("What a layer likes" if widgets.by_goodness(run) else "What the net likes")
+        st.header("What a layer likes" if widgets.by_goodness(run) else "What the net likes")
     with widgets.told_if_broken("This view"):
         SHOW[view](run, classes)
 

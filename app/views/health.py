@@ -87,7 +87,7 @@ def show_map(run: Run, life: dict[str, Any], definition: str, layer: int, unit: 
 
 
 def show_autopsy(run: Run, finding: Any, told: dict[str, Any] | None) -> None:
-    st.subheader("What dead units died of")
+    st.header("What dead units died of")
     if finding is None:
         return
     if told is None:
@@ -109,10 +109,13 @@ def show_autopsy(run: Run, finding: Any, told: dict[str, Any] | None) -> None:
         lines = [[f"**{name}**", *(f"{row['causes'].get(name, 0):,}" for row in rows)] for name in names]
         st.markdown("\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *lines]))
         st.markdown("\n".join(f"- *{name.capitalize()}*: {widgets.plain(told['about'][name])}" for name in names))
+        alike: dict[str, list[str]] = {}
         for row in rows:
             if said := ffcore.objective_in_words(row["objective"]):
                 lines = "\n".join(f"- {widgets.plain(line[0].upper() + line[1:])}." for line in said)
-                st.markdown(f"**Layer {row['layer']}**\n{lines}")
+                alike.setdefault(lines, []).append(str(row["layer"]))
+        for lines, layers in alike.items():
+            st.markdown(f"**Layer{'s' * (len(layers) > 1)} {' and '.join(layers)}**\n{lines}")
         show_what_if(run, told)
     show_table(run, told)
 
@@ -147,15 +150,18 @@ def train_query(run: Run, sets: list[str]) -> dict[str, Any]:
 
 
 def show_table(run: Run, told: dict[str, Any]) -> None:
-    keys = {
-        "layer": None, "units": None, "dead": "%", "dormant": "%", "reference_metric": "%", "mean_rate": "%",
-        "lifetime_sparseness": "%", "population_sparseness": "%", "effective_rank": "1", "weight_norm": "2", "bias": "3",
+    keys = {  # column → (heading, form, what it is)
+        "layer": ("layer", "%.0f", None), "units": ("units", "%.0f", None),
+        "dead": ("dead", "percent", "never above 0"), "dormant": ("τ-dormant", "percent", "hardly on beside their layer"),
+        "reference_metric": ("masked", "percent", "never pass on more than 0.01: the reference study's measure"),
+        "mean_rate": ("on for", "percent", "share of images, mean over units"),
+        "lifetime_sparseness": ("lifetime sp.", "percent", "lifetime sparseness, of a unit over images"),
+        "population_sparseness": ("population sp.", "percent", "population sparseness, of an image over units"),
+        "effective_rank": ("eff. rank", "%.1f", "how many directions its activity fills, as a number of equal ones"),
+        "weight_norm": ("‖w‖", "%.2f", "length of a unit's incoming weights, mean"), "bias": ("bias", "%.3f", "mean"),
     }  # fmt: skip
     table = pd.DataFrame([{key: row.get(key) for key in keys} for row in told["layers"]])
-    shown = {
-        key: st.column_config.NumberColumn(key.replace("_", " "), format="percent" if kind == "%" else f"%.{kind or 0}f")
-        for key, kind in keys.items()
-    }
+    shown = {key: st.column_config.NumberColumn(name, format=form, help=about) for key, (name, form, about) in keys.items()}
     st.markdown("**Every layer in numbers**")
     st.dataframe(table, hide_index=True, column_config=shown, alt="health of every layer", height="content")
     st.caption(
@@ -195,7 +201,7 @@ def show_unit(
 ) -> None:
     told, epochs = life["layers"][layer - 1], life["epochs"]
     died, rate = told["died"][definition], told["rate"]
-    st.subheader(f"Unit {unit} of layer {layer}")
+    st.header(f"Unit {unit} of layer {layer}")
     order = np.lexsort((-rate[-1], died))
     place = int(np.flatnonzero(order == unit)[0])
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -284,7 +290,7 @@ def _forget_unit() -> None:
 
 
 def show_remedies() -> None:
-    st.subheader("What brings dead units back")
+    st.header("What brings dead units back")
     studies = [one for one in ffcore.stored_studies(name="remedies") if all(sound(row) for row in one["rows"]) and one["rows"]]
     if not studies:
         st.caption(
@@ -345,7 +351,7 @@ def show(run: Run) -> None:
     if "masked" not in known:
         st.caption("The snapshots of this run, made by an older version, do not tell what units pass on: no masked metric.")
     plotly_loader()
-    st.markdown(f"#### {headline(life, definition, HEADLINE[definition])}")
+    st.header(headline(life, definition, HEADLINE[definition]))
     unit = pick_unit(life, definition, layer)
     show_map(run, life, definition, layer, unit)
     finding = findings.find("health", run)

@@ -228,7 +228,7 @@ def show(run: Run) -> None:
         workbench(run, items, start, x, y, seed)
     told = through(run, [{"name": name, **start[name]} for name in items], x, y, seed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(f"The same image through {len(items)} strategies", width="content")
+        st.header(f"The same image through {len(items)} strategies", width="content")
         st.button("Draw again", icon=":material/casino:", on_click=draw_again, args=(seed,), help="other random choices")
     st.caption(
         f"A gap above 0 (✓) means: the layer likes x⁺ better. “Pairs right” is the share of {len(y)} such pairs, made of "
@@ -303,7 +303,7 @@ def share(value: Any) -> float:
 
 
 def show_studies() -> None:
-    st.subheader("What training on them led to")
+    st.header("What training on them led to")
     found = ffcore.stored_studies()
     whole = {one["name"]: one for folder in found if (one := study(folder))}
     names: dict[str, str] = {}

@@ -203,20 +203,26 @@ def verdict(results: Results, run: Run) -> None:
 
 def paradox(converged: Results, reference: Results, claims: Mapping[str, float]) -> None:
     """How a protocol makes features look worse than random: the same last layers, twice."""
-    st.subheader("The same features, two protocols")
+    st.header("The same features, two protocols")
     both = [ffcore.transferred([told for _, told in results], layer="last") for results in (converged, reference)]
     wanted = ("run", "untrained", "backprop_source", "pixels")
     st.html(charts.table([ends_of(converged, reference, net, claims) for net in wanted]))
     if all(both):
         fair, quick = both
         made = abs(quick["difference"] - fair["difference"])
-        turned = quick["verdict"] != fair["verdict"]
-        st.markdown(
+        told = (
             f"By the reference study's protocol the trained last layer is **{points(quick['difference'])}** points from its "
-            f"untrained twin, by the converged one **{points(fair['difference'])}**: the protocol alone accounts for "
-            f"{100 * made:.1f} points{', and for another answer' if turned else ''}. It takes 100 steps of Adam on features as "
-            f"they are, without scaling, so it measures how large activities are as much as what they say."
+            f"untrained twin, by the converged one **{points(fair['difference'])}**. "
         )
+        if made > quick["margin"] + fair["margin"]:
+            told += (
+                f"The protocol alone accounts for {100 * made:.1f} points"
+                f"{', and for another answer' * (quick['verdict'] != fair['verdict'])}: it takes 100 steps of Adam on features "
+                "as they are, without scaling, so it measures how large activities are as much as what they say."
+            )
+        else:
+            told += f"Here the two protocols agree: {100 * made:.1f} points between them are within their errors."
+        st.markdown(told)
     elif not all((converged, reference)):
         st.caption("Both protocols have to be measured before they can be compared.")
     if claims:
@@ -243,7 +249,7 @@ def ends_of(converged: Results, reference: Results, net: str, claims: Mapping[st
 
 def show_few(run: Run, target: str, converged: Results) -> None:
     """The few-shot curve, and buttons for what it lacks."""
-    st.subheader("With few labelled images")
+    st.header("With few labelled images")
     have = stored_of(run)
     found = {shots: told for shots in SHOTS if (told := have.get((target, "converged", shots)))}
     lacking = [shots for shots in SHOTS if shots not in found]
@@ -261,7 +267,7 @@ def show_few(run: Run, target: str, converged: Results) -> None:
                 spots[n] = (row["accuracy"], sd if isinstance(sd, int | float) else None)
         if spots:
             curves[name + ("" if net == "pixels" else ", all layers")] = (net, spots)
-    if curves:
+    if len(found) > 1:  # one point is no curve
         live_chart(charts.few(curves, everything), key="few", alt="accuracy by the number of labelled images per class")
         absent = [name for net, name in BASELINES.items() if net not in {net for net, _ in curves.values()}]
         drawn = "Few images are drawn at random several times; bars are the standard deviation over draws."
@@ -275,7 +281,7 @@ def show_few(run: Run, target: str, converged: Results) -> None:
 
 def show_heat(run: Run, sets: Mapping[str, str]) -> None:
     """Source layer × target, of all that is stored of this run."""
-    st.subheader("Which layer, which target")
+    st.header("Which layer, which target")
     found = {
         target: told for (target, protocol, shots), told in stored_of(run).items() if (protocol, shots) == ("converged", None)
     }
@@ -304,7 +310,7 @@ def show_heat(run: Run, sets: Mapping[str, str]) -> None:
 
 def show_row(converged: Results, run: Run) -> None:
     """Recalls and confusions of one row of features."""
-    st.subheader("Which classes")
+    st.header("Which classes")
     told = next((t for seed, t in converged if seed == run.config.get("seed", 0)), converged[0][1])
     rows = {key_of(row): row for row in ffcore.sound_rows(told)}
     classes = [str(c) for c in told.get("classes") or []]
@@ -339,7 +345,7 @@ def are_counts(values: Any, n: int) -> bool:
 
 def show_tuning(run: Run, target: str) -> None:
     """Going on with training on the target, from the frozen net to one from scratch."""
-    st.subheader("And if the net may go on learning?")
+    st.header("And if the net may go on learning?")
     finding = findings.find("finetune", run, target=target)
     about = "trains the net on the target: frozen, from the top, from the bottom, as a whole, and a new one; takes minutes"
     told = findings.answer(finding, "Fine-tune it on the target", about, "tune")
@@ -361,7 +367,7 @@ def show_tuning(run: Run, target: str) -> None:
 
 def show_study() -> None:
     """The newest stored table over models: cells by whose features, mean ± s.d. over random seeds."""
-    st.subheader("Over many models and seeds")
+    st.header("Over many models and seeds")
     for folder in ffcore.stored_studies(name="transfer"):
         lines = [study_line(row) for row in folder["rows"]] if isinstance(folder["rows"], list) else []
         if lines and all(lines):
@@ -416,9 +422,17 @@ def export(run: Run, target: str, results: Mapping[str, Results]) -> None:
         st.download_button(
             "Numbers as CSV", out.getvalue(), f"transfer-{run.id}-{target}.csv", "text/csv", icon=":material/download:"
         )
-    lines = [shlex.join(["ffcore", "probe", run.id, "--target", target, "--protocol", protocol]) for protocol in PROTOCOLS]
-    lines += [shlex.join(["ffcore", "probe", run.id, "--target", target, "--shots", str(n)]) for n in SHOTS]
+    asked = [["--protocol", protocol, *part_of(results[protocol])] for protocol in PROTOCOLS]
+    asked += [["--shots", str(n)] for n in SHOTS]
+    lines = [shlex.join(["ffcore", "probe", run.id, "--target", target, *words]) for words in asked]
     st.code("\n".join(lines), language="bash", wrap_lines=True)
+
+
+def part_of(results: Results) -> list[str]:
+    """The words that ask for as many images as these were measured with, where somebody chose that."""
+    settings = results[0][1].get("settings") if results else None
+    train = settings.get("train") if isinstance(settings, dict) else None
+    return ["--train", str(train)] if isinstance(train, int) else []
 
 
 def measure(runs: Mapping[int, Run], target: str) -> dict[str, Results] | None:
@@ -502,7 +516,7 @@ def show(run: Run, runs: list[Run], target: str) -> None:
             show_tuning(run, target)
     with widgets.told_if_broken("The study"):
         show_study()
-    st.subheader("Take it along")
+    st.header("Take it along")
     export(run, target, results)
 
 

@@ -478,7 +478,7 @@ with slot:
     show_facts(item, plain)
     asked, time = show_knobs(item, plain)
     plotly_loader()
-    st.subheader("As it learns")
+    st.header("As it learns")
     chosen = choose_run(runs, item, flawed)
     if chosen is None:
         with st.container(border=True, horizontal_alignment="center"):
@@ -492,12 +492,12 @@ with slot:
         st.fragment(show_traces, run_every=period)(chosen, beside, item, plain, period)
         if st.button("Open in Live", icon=":material/monitoring:"):
             st.switch_page("views/live.py", query_params={"run": chosen.id})
-        st.subheader("The same digit through both" if name != PLAIN else "A digit through it")
+        st.header("The same digit through both" if name != PLAIN else "A digit through it")
         with widgets.told_if_broken("The digit"):
             st.fragment(show_digit)(chosen, plain_net(chosen, others), item, plain)
     kept = failures(name, honest, presets)
     if kept:
-        st.subheader("How it fails, and what fixes it")
+        st.header("How it fails, and what fixes it")
         for preset in kept:
             show_failure(preset, asked, runs, models)
 
