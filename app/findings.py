@@ -42,8 +42,13 @@ def answer(finding: Finding | None, label: str, about: str, key: str) -> dict[st
         elif status["state"] == "cancelled":
             st.info("Cancelled.", icon=":material/cancel:")
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(label, key=f"{key}.ask", type="primary", icon=":material/play_arrow:", on_click=_ask, args=(finding, key))
+            pressed = st.button(label, key=f"{key}.ask", type="primary", icon=":material/play_arrow:")
             st.caption(about)
+        widgets.warm_torch()  # what starts it needs torch: not to be waited for after the click
+        if pressed:
+            with st.spinner("Starting …"):
+                _ask(finding, key)
+            st.rerun()
         if said := st.session_state.pop(f"{key}.refused", None):
             st.error(said, icon=":material/block:")
     return None

@@ -1,6 +1,7 @@
 """The live path in a real Chromium: submit, watch, zoom, reload, queue, stop; a killed server; nothing leaves this machine."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -101,11 +102,18 @@ def page(chromium, server):
     """One tab for the whole story, which notes every address that it asks for."""
     tab = chromium.new_page(viewport={"width": 1280, "height": 1000})
     tab.asked, tab.broken = set(), []
+    tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
     tab.on("request", lambda request: tab.asked.add(request.url))
     tab.on("websocket", lambda socket: tab.asked.add(socket.url))
     tab.on("pageerror", lambda error: tab.broken.append(str(error)))
     tab.set_default_timeout(30_000)
     return tab
+
+
+def is_complaint(message) -> bool:
+    """An error on the console, but for Streamlit's own way to find its server: below the page's address, then at the root."""
+    where = urlparse(message.location.get("url", "")).path
+    return message.type == "error" and not re.fullmatch("/[a-z]+/_stcore/(health|host-config)", where)
 
 
 @pytest.fixture(scope="module")
@@ -286,15 +294,37 @@ def test_a_stroke_on_the_pad_goes_through_every_strategy(server, page):
     wait(lambda: first() == before, 10, "Clear did not bring the test image back")
 
 
-@pytest.mark.parametrize("name", ["", "train", "live", "runs", "negatives"])
+def test_a_click_on_the_map_of_units_shows_that_unit(server, page):
+    page.set_viewport_size({"width": 1280, "height": 1000})
+    run = next(run for run in runs.list_runs(server.root, bundled=False) if run.state == "done")
+    page.goto(f"{server.url}/health?run={run.id}&layer=1")
+    title = page.get_by_role("heading", name=re.compile("^Unit .* of layer 1$"))
+    title.wait_for()
+    chart = page.locator("[aria-label^='units of layer 1']")
+    box = chart.locator(".nsewdrag").first.bounding_box()
+    before = title.inner_text()
+    wanted = chart.evaluate("n => n._fullData[0].y[20]").capitalize()  # 32 rows, the first on top
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] * 20.5 / 32)
+    wait(lambda: title.inner_text() != before, 10, "the click did nothing")
+    assert title.inner_text() == f"{wanted} of layer 1"
+    assert f"unit={wanted.split()[1]}" in page.url
+
+
+PAGES = [
+    "", "train", "live", "runs", "negatives", "variants", "generations", "health", "transfer", "embeddings", "compare",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_pages_fit_a_phone_and_raise_no_error(server, page, name):
-    page.set_viewport_size({"width": 400, "height": 800})
+    page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{server.url}/{name}?live=0")
-    page.locator(READY).wait_for()
     page.locator("h1").first.wait_for()
+    page.locator(READY).wait_for()
     wide = page.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
     assert wide <= 0, f"{wide} px too wide"
     assert page.locator("[data-testid='stException']").count() == 0
+    assert page.broken == []
 
 
 def test_nothing_was_asked_of_another_machine(server, page):

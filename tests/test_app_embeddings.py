@@ -58,7 +58,7 @@ def test_the_first_look_shows_every_class_and_the_errors_without_a_click(store, 
     wrong = int(arrays["error"].sum())
     assert f"{wrong:,} of {told['rows']:,} are read wrongly" in words(at)
     assert html(at).count("<figure") == min(wrong, 96)
-    assert "Nothing is circled" in words(at)
+    assert "Nothing is chosen" in words(at)
     assert at.code[0].value.startswith(f"ffcore embed {store['ff'].id} --layer all --method pca")
 
 

@@ -199,3 +199,38 @@ def test_survival_is_the_share_that_is_not_out():
     figure = drawn.survival([out, ~out], [0, 1, 2], "dead")
     assert figure["data"][0]["y"] == [1, 0.5, 0]
     assert figure["data"][1]["y"] == [0, 0.5, 1]
+
+
+def test_a_click_on_a_row_of_the_map_shows_its_unit(killed, monkeypatch):
+    import components
+
+    clicks = []
+
+    def live_chart(figure, *, key, on_click=None, **_):
+        if clicks and on_click:  # as the browser would tell it, before the next run
+            on_click(*clicks.pop())
+
+    monkeypatch.setattr(components, "live_chart", live_chart)
+    at = page(run=killed.id, layer="1")
+    life = ffcore.unit_history(killed)["layers"][0]
+    rows = drawn.rows_of(life["rate"], life["died"]["dead"])
+    assert rows[0] == 5
+    clicks.append((0, 7, 1))
+    at.run().run()
+    assert at.query_params["unit"] in (str(rows[7]), [str(rows[7])])
+    assert f"Unit {rows[7]} of layer 1" in text_of(at)
+    clicks.append((0, 10_000, 0))  # a row that is not there
+    at.run().run()
+    assert not at.exception
+    assert f"Unit {rows[7]} of layer 1" in text_of(at)
+
+
+def test_what_a_browser_says_is_clicked_is_checked():
+    from components.chart import clicked
+
+    traces = [{"type": "heatmap"}]
+    good = {"of": "a", "trace": 0, "row": 3, "column": 1}
+    assert clicked(good, traces, "a") == (0, 3, 1)
+    for bad in (None, [], {**good, "of": "b"}, {**good, "row": -1}, {**good, "row": True}, {**good, "column": "1"}, {"of": "a"},
+                {**good, "trace": 1}, {**good, "row": 1.5}):  # fmt: skip
+        assert clicked(bad, traces, "a") is None

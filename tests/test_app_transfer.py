@@ -108,7 +108,7 @@ def test_without_any_net_the_page_leads_to_train(own_runs):
 
 def test_before_anybody_asked_the_page_says_what_would_be_measured_and_offers_both_protocols(store, answers, drawn):
     at = show(store["ff"])
-    assert "Nobody has asked this net yet" in told(at)
+    assert "Nobody has asked this net about these images yet" in told(at)
     assert [b for b in labels(at) if "protocol" in b] == [
         "Measure by the converged protocol",
         "Measure by the reference study's protocol",
@@ -125,7 +125,7 @@ def test_the_verdict_is_against_the_untrained_twin_and_not_against_pixels(store,
     assert f"{100 * (own - 0.7):+.1f}".replace("-", "−") + " points" in said
     assert f"**{100 * own:.1f}%**" in said
     assert "**70.0%**" in said
-    assert "raw pixels 84.0 %" in said
+    assert "raw pixels 84.0%" in said
 
 
 def test_all_four_baselines_stand_there_even_where_nobody_measured_them(store, answers, drawn):
@@ -305,3 +305,40 @@ def test_names_are_no_markup():
                    charts.heat(["layer 1"], [evil], [[0.5]], [[0.1]])):  # fmt: skip
         assert evil not in json.dumps(figure)
     assert evil not in charts.table([bar])
+
+
+def kept(run, told: dict, **asked) -> None:
+    """A probe's answer on disk, as an earlier question left it."""
+    finding = ffcore.find_analysis("probe", run, **asked)
+    finding.dir.mkdir(parents=True)
+    (finding.dir / "request.json").write_text(json.dumps(finding.request))
+    settings = finding.request["settings"]
+    base = {"target": settings["target"], "protocol": settings["protocol"], "shots": settings["shots"], "classes": CLASSES}
+    base |= {"target_title": "Digits", "source_title": "Digits", "test_images": 360, "runs": [run.id], "settings": settings}
+    (finding.dir / "result.json").write_text(json.dumps({**base, **told}))
+
+
+def test_an_answer_is_found_however_many_images_it_learnt_from_and_says_how_many(store, drawn):
+    run = store["ff"]
+    kept(run, {"rows": rows(own=0.9), "images": 200}, target="digits", train=200)
+    kept(run, {"rows": rows(own=0.5), "images": 100}, target="digits", train=100)
+    kept(run, {"rows": rows(own=0.2), "images": 900}, target="digits", epoch=1)  # of another net
+    at = show(run)
+    assert "**Yes.**" in told(at)
+    assert "learnt from 200 images" in told(at)
+    assert shown(drawn["bars"], "converged")["this net, all layers"] == 90
+    assert [b for b in labels(at) if b.startswith("Measure by")] == ["Measure by the reference study's protocol"]
+    assert any("--protocol converged --train 200" in code.value for code in at.code)
+
+
+def test_random_seeds_are_put_together_only_where_they_learnt_from_as_many_images(store, drawn):
+    import shutil
+
+    run = store["ff"]
+    other = ffcore.Run(shutil.copytree(run.dir, run.dir.parent / "20310101-000001-ff-0001"))
+    other.write_config(id=other.dir.name, seed=run.config["seed"] + 1)
+    for net, own, train in ((run, 0.9, 200), (other, 0.1, 100)):
+        kept(net, {"rows": rows(own=own), "images": train}, target="digits", train=train)
+    at = show(run)
+    assert shown(drawn["bars"], "converged")["this net, all layers"] == 90
+    assert "n = 1 random seed " in told(at)

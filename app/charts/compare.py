@@ -34,7 +34,7 @@ class Axis:
         return min(1.0, max(0.0, (v - a) / (b - a)))
 
     def label(self) -> str:
-        return f"{self.name}<br>{self.text.format(self.centre)} → {self.text.format(self.rim)}"
+        return f"{self.name.replace(', ', '<br>')}<br>{self.text.format(self.centre)} → {self.text.format(self.rim)}"
 
 
 def around(

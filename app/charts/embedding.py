@@ -94,6 +94,6 @@ def label_histogram(labels: np.ndarray, of: np.ndarray, classes: Sequence[str]) 
     }  # fmt: skip
     figure = _figure([bars], 230, x="class", y="selected images")
     figure["layout"]["margin"]["t"] = 22
-    figure["layout"]["xaxis"] |= {"type": "category"}
+    figure["layout"]["xaxis"] |= {"type": "category", "automargin": True, "title": {"text": "class", "standoff": 10}}
     figure["layout"] |= {"hovermode": "closest"}
     return figure

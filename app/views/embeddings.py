@@ -202,7 +202,7 @@ def provenance(told: dict, arrays: dict, frame: int) -> str:
 
 def show_images(run: Run, told: dict, arrays: dict, frame: int, circled: np.ndarray) -> None:
     """The contact sheet: what is circled, or, by keyboard, a class or the errors."""
-    options = {"circled": "what I circle in the picture"}
+    options = {"circled": "what I choose in the picture"}
     options |= {"errors": "all that it reads wrongly"} if "error" in arrays else {}
     options |= {f"class{i}": f"all of class {widgets.plain(str(name))}" for i, name in enumerate(told["classes"])}
     st.header("Images")
@@ -210,7 +210,7 @@ def show_images(run: Run, told: dict, arrays: dict, frame: int, circled: np.ndar
     errors = np.flatnonzero(arrays["error"][frame]) if "error" in arrays else np.array([], int)
     if pick == "circled" and not len(circled):
         st.caption(
-            "Nothing is circled: draw around some points with the mouse. " + ("Until then, its errors:" if len(errors) else "")
+            "Nothing is chosen: draw around some points, or click one. " + ("Until then, its errors:" if len(errors) else "")
         )
         some = errors
     else:
@@ -277,7 +277,7 @@ def command(run: Run, asked: dict[str, Any]) -> str:
 st.title("Embeddings")
 st.markdown(
     "Every image is a point. Two images lie close when a layer of the net answers them alike. As the net learns, classes "
-    "should part; points amid another class are what it confuses. **Circle some points and see the images.**"
+    "should part; points amid another class are what it confuses. **Circle some points, or click one, and see the images.**"
 )
 runs = [run for run in widgets.all_runs() if own.has_weights(run) and run.config["facts"]]
 if not runs:
@@ -291,7 +291,7 @@ if have(run):
         if told := answer(finding, asked):
             st.fragment(show)(run, finding, told)
         if finding:
-            st.code(command(run, asked), language="bash")
+            st.code(command(run, asked), language="bash", wrap_lines=True)
 else:
     title = run.config["facts"].get("data_title", run.config["data"]["name"])
     st.info(

@@ -52,7 +52,8 @@ def headline(life: dict[str, Any], definition: str, word: str) -> str:
     half = np.sort(died)[int(np.ceil(of / 2)) - 1] if count >= of / 2 else None
     more = f", half had by epoch {epochs[int(half)]}" if half is not None and epochs[int(half)] != first else ""
     others = sum(int(out.sum()) for out in gone) - count
-    rest = f" In the other layers {others:,} more are {word}." if others else ""
+    where = f"layer {2 - worst}" if len(layers) == 2 else "the other layers"
+    rest = f" In {where} {others:,} more {'are' if others > 1 else 'is'} {word}." if others else ""
     if count == 1:
         return f"**In layer {worst + 1}, 1 of {of:,} units is {word}**; it {went} {when}.{rest}"
     return f"**In layer {worst + 1}, {share} of {of:,} units are {word}**; the first {went} {when}{more}.{rest}"
@@ -182,7 +183,7 @@ def show_table(run: Run, told: dict[str, Any]) -> None:
                 "text/csv",
                 icon=":material/download:",
             )
-        st.code(f"ffcore health {run.id}", language="bash")
+        st.code(f"ffcore health {run.id}", language="bash", wrap_lines=True)
 
 
 # One unit

@@ -187,7 +187,7 @@ def verdict(results: Results, run: Run) -> None:
     )
     net = widgets.plain(run.config["model"]["name"])
     others = [
-        f"{words} {charts.percent((one['baseline'], None))}"
+        f"{words} {widgets.percent(one['baseline'], 1)}"
         for words, key in (("raw pixels", "pixels"), ("backprop on the source", "backprop_source"),
                            ("backprop on the target", "backprop_target"))
         if (one := ffcore.transferred(told, key))
@@ -446,8 +446,8 @@ def measure(runs: Mapping[int, Run], target: str) -> dict[str, Results] | None:
     lacking = {protocol: finding for protocol, finding in asked.items() if mine not in dict(results[protocol])}
     if not any(results.values()):
         st.markdown(
-            "**Nobody has asked this net yet.** The net stays frozen; a linear classifier learns the target from what its "
-            "layers answer. Four baselines are measured with it."
+            "**Nobody has asked this net about these images yet.** The net stays frozen; a linear classifier learns the target "
+            "from what its layers answer. Four baselines are measured with it."
         )
     about = {
         "converged": "standardised features, trained until nothing changes: what the features are worth. Some minutes",
