@@ -11,14 +11,14 @@ __version__ = "0.1.0"
 
 _IN = {  # module → its public names
     "jobs": "train submit resume requeue pause stop position estimate",
-    "trained": "load evaluate summary Trained health",
+    "trained": "load evaluate summary Trained",
     "runs": "find list_runs delete export import_zip Run runs_root bundled_root",
     "config": "configure parse_settings parse_grid",
     "rundir": "command",
     "serve": "app",
     "catalogue": "examples doctor",
     "studies": "study study_negatives study_remedies study_transfer",
-    "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed",
+    "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed health",
     "lifetimes": "unit_history objective_in_words evidence_in_words what_if",
     "comparison": "groups differing headline transferred row_of compare probed sound_rows stored_studies",
     "pictures": "generate",

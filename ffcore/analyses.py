@@ -157,7 +157,7 @@ def find_analysis(kind: str, *refs: Run | str, root: str | None = None, **settin
     epoch = getattr(asked, "epoch", None)
     weights = [fingerprint(run, epoch) for run in chosen]
     asked = build(cls.Settings, cls.resolve(asked.model_dump(mode="json"), chosen), kind).model_dump(mode="json")
-    if epoch is not None and all(run.status()["epoch"] == epoch for run in chosen):
+    if epoch is not None and all(run.weights(epoch) == run.weights() for run in chosen):
         asked["epoch"] = None  # the net as it is: the same question
     question = {"kind": kind, "version": cls.version, "settings": asked, "weights": weights}
     question |= {"recipes": [run.config.get("recipe") for run in chosen]}  # before the first step, unlike nets weigh the same
@@ -330,6 +330,20 @@ def finetune(ref: Run | str, root: str | None = None, progress: Tell | None = No
     """
     finding = analyse("finetune", ref, root=root, progress=progress, **settings)
     return {**(finding.result() or {}), "dir": str(finding.dir)}
+
+
+def health(
+    ref: Run | str, root: str | None = None, progress: Tell | None = None, images: int | None = None, epoch: int | None = None
+) -> dict[str, Any]:
+    """{run, dir, model, epoch, images, layers}: every layer's health on the run's first (2,000) validation images.
+
+    Each row: what `neurons.measure` says; `causes`, {cause: count} of its dead units (`autopsy.CAUSES`); and `objective`, what
+    its objective makes of a little activity of theirs (`autopsy.objective`). Raises Refused where the run has no weights (of
+    that epoch), or its data have too few validation images or are no longer the same.
+    """
+    run = ref if isinstance(ref, Run) else runs.find(ref, root)
+    told = analyse("health", run, root=root, progress=progress, n=images, epoch=epoch).result() or {}
+    return {"run": run.id, "dir": str(run.dir), **{key: told[key] for key in ("model", "epoch", "images", "layers")}}
 
 
 def similarity(*refs: Run | str, root: str | None = None, progress: Tell | None = None, **settings: Any) -> dict[str, Any]:

@@ -182,11 +182,22 @@ class Run:
 
     def weights(self, epoch: int | None = None) -> Path | None:
         """The file with the weights after an epoch, by default the newest; None where there is none."""
-        newest = (self.dir / name for name in ("weights.safetensors", "state.safetensors"))
-        if epoch is None or epoch == self.status()["epoch"]:
-            return next((path for path in newest if path.exists()), None)
-        path = self.dir / "snapshots" / f"weights-{epoch:04d}.safetensors"
-        return path if path.exists() else None
+        names = [] if epoch is None else [f"snapshots/weights-{epoch:04d}.safetensors"]
+        if epoch is None or epoch == self.status()["epoch"]:  # a state may be some steps further
+            names += ["weights.safetensors", "state.safetensors"]
+        return next((path for name in names if (path := self.dir / name).exists()), None)
+
+    def need_weights(self, epoch: int | None = None) -> Path:
+        """As `weights`, but raises Refused where there is none."""
+        if path := self.weights(epoch):
+            return path
+        kept, state = self.kept(), self.state
+        if epoch is not None:
+            raise Refused(f"run {self.id} kept no weights of epoch {epoch}; it has those of {kept or 'none'}")
+        if state in LIVE:
+            raise Refused(f"run {self.id} has no weights yet (it is {state}); wait for its first epoch")
+        instead = f"name one of the epochs {kept}, which it kept" if kept else "take another run"
+        raise Refused(f"run {self.id} has no weights (it is {state}); {instead}")
 
     def samples(self) -> dict | None:
         """images (64, C, H, W) uint8 and labels (64,) int64 of the fixed test samples, or None before the start."""
@@ -332,11 +343,7 @@ def _digest_of(path: str, stamp: tuple[int, int]) -> str:
 
 def fingerprint(run: Run, epoch: int | None = None) -> str:
     """A digest of a run's weights (after an epoch). Raises Refused where there are none."""
-    path = run.weights(epoch)
-    if path is None and epoch is not None:
-        raise Refused(f"run {run.id} kept no weights of epoch {epoch}; it has those of {run.kept() or 'none'}")
-    if path is None:
-        raise Refused(f"run {run.id} has no weights yet (it is {run.state}); wait for its first epoch")
+    path = run.need_weights(epoch)
     at = path.stat()
     return _digest_of(str(path), (at.st_mtime_ns, at.st_size))
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ffcore import __version__, data, files, jobs, probes, runs, telemetry
-from ffcore.analyses import analyse
+from ffcore.analyses import analyse, health
 from ffcore.comparison import STUDIES
 from ffcore.config import configure
 from ffcore.errors import Refused
-from ffcore.trained import Trained, health, summary
+from ffcore.trained import Trained, summary
 from ffcore.training import build_strategy, contrast
 
 EPOCHS, MANY = 3, 20_000  # a study of negatives takes 3 epochs on sets of so many images, else what training takes
@@ -138,7 +138,7 @@ def study_remedies(
     """What brings dead units back: the runs of `preset` (`ref-pcl`) with and without each remedy; {protocol, rows, file}.
 
     Rows: row, settings, n, mean, sd (validation accuracy), paired_difference and paired_sd to "none", dead, reference_metric,
-    mean_rate (as `trained.health` has them: mean over layers and seeds), seconds, runs. The table is stored in the runs
+    mean_rate (as `analyses.health` has them: mean over layers and seeds), seconds, runs. The table is stored in the runs
     folder. A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
     """
     if preset != "ref-pcl":
@@ -155,7 +155,7 @@ def study_remedies(
     for cell, repeats in cells:
         found = [jobs.trained_once(wanted, progress, root) for wanted in repeats]
         told = [summary(run) for run in found]
-        layers = [layer for run in found for layer in health(run)["layers"]]
+        layers = [layer for run in found for layer in health(run, root)["layers"]]
         shares = {key: statistics.mean(layer[key] for layer in layers) for key in ("dead", "reference_metric", "mean_rate")}
         rows.append({**cell, "scores": [r["validation_accuracy"] for r in told], **shares, **_shared(told)})
     for row in rows:

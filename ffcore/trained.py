@@ -1,6 +1,5 @@
 """A run with its net: what a notebook works with."""
 
-from collections import Counter
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ffcore import autopsy, data, lifetimes, neurons, readout, runs
+from ffcore import autopsy, data, lifetimes, readout, runs
 from ffcore.data import Split
 from ffcore.errors import Refused
 from ffcore.labels import Sample
@@ -31,11 +30,7 @@ class Trained(runs.Run):
     @cached_property
     def model(self) -> Model:
         """The net with the run's weights, on the CPU. Raises Refused when there are none or they are damaged."""
-        path = self.weights(self.epoch)
-        if path is None and self.epoch is not None:
-            raise Refused(f"run {self.id} kept no weights of epoch {self.epoch}; it has those of {self.kept() or 'none'}")
-        if path is None:
-            raise Refused(f"run {self.id} has no weights yet (it is {self.state}); wait for its first epoch")
+        path = self.need_weights(self.epoch)
         prefix = "model." if path.name == "state.safetensors" else ""
         try:
             with safe_open(path, "pt") as file:
@@ -182,31 +177,6 @@ def evaluate(
         ],
         "confusion": result.confusion.tolist(),
     }
-
-
-def health(
-    run: runs.Run | str, root: str | None = None, images: int = 2_000, epoch: int | None = None, causes: bool = True
-) -> dict[str, Any]:
-    """{run, …, epoch, images, layers}: every layer's health (`neurons.measure`) on the run's first validation images.
-
-    `causes`: each layer's {cause: count} of its dead units (`autopsy.CAUSES`) as well, and under `objective` what its
-    objective makes of a little activity of theirs (`autopsy.objective`). Raises Refused where the run has no weights (of
-    that epoch), or its data have no validation images or are no longer the same.
-    """
-    trained = Trained((runs.find(run, root) if isinstance(run, str) else run).dir, epoch)
-    model, (x, y) = trained.model, trained.held_out(images)
-    x = x.float() / 255
-    with readout.autocast(trained.config["train"]["precision"], "cpu"):
-        seen = neurons.observe(model, x, y)
-    layers = neurons.measured(model, seen)
-    dead = [neurons.dead(h) for h, _ in seen]
-    del seen
-    if causes:
-        for row, units, told in zip(layers, dead, autopsies(trained, x, y, dead), strict=True):
-            row["causes"] = dict(Counter(unit["cause"] for unit in told).most_common())
-            row["objective"] = autopsy.objective(model, x, y, row["layer"] - 1, units)
-    known = {"epoch": trained.status()["epoch"] if epoch is None else epoch, "images": len(y)}
-    return {"run": trained.id, "dir": str(trained.dir), "model": model.name, **known, "layers": layers}
 
 
 def autopsies(trained: Trained, x: Tensor, y: Tensor, dead: list[Tensor]) -> list[list[dict[str, Any]]]:

@@ -18,6 +18,7 @@ import ffcore
 from ffcore import analyses, files, runs, worker
 from ffcore.errors import Failed, Refused
 from ffcore.lab import ANALYSES
+from ffcore.models import MODELS
 
 TALLY = """
 import time
@@ -170,7 +171,7 @@ def test_an_answer_is_found_wherever_it_was_stored(store, tally, monkeypatch):
 def test_a_folder_that_takes_no_file_is_told_in_a_line(store, tally, monkeypatch):
     (store["ff"].dir / "analyses").write_text("in the way")
     for do in (lambda: ffcore.analyse("tally", store["ff"]), lambda: ffcore.submit_analysis(ask(store["ff"]))):
-        with pytest.raises(Failed, match="cannot write analyses in .*mend that") as told:
+        with pytest.raises(Failed, match=r"cannot write analyses in .*mend that") as told:
             do()
         assert "\n" not in str(told.value)
 
@@ -208,9 +209,76 @@ def test_a_question_that_makes_no_sense_is_refused_and_nothing_is_made(store, ta
 
 def test_a_damaged_run_is_refused(store, tally):
     (store["ff"].dir / "config.json").write_text("[]")
-    with pytest.raises(Refused, match="is damaged: config.json is not a JSON object"):
+    with pytest.raises(Refused, match=r"is damaged: config\.json is not a JSON object"):
         ask(store["ff"])
     assert ffcore.stored_analyses(store["ff"], "tally") == []
+
+
+def test_a_run_that_ended_without_weights_names_the_epochs_that_it_kept(store, tally):
+    run = store["failed"]
+    for file in run.dir.glob("*.safetensors"):
+        file.unlink()
+    with pytest.raises(Refused, match=r"has no weights \(it is failed\); name one of the epochs \[0, 1\], which it kept"):
+        ask(run)
+    assert ffcore.analyse("tally", run, epoch=0).result()["told"] == 0
+
+
+@pytest.mark.parametrize("kind", ["health", "similarity", "embed"])
+def test_own_images_that_are_gone_or_no_longer_the_same_are_told_in_a_line(tmp_path, kind):
+    path = own_data(tmp_path / "own.npz", (1, 5, 6), 3)
+    small = {"model.widths": [6], "data.validation": 30}
+    run = ffcore.train(model="ff", data=str(path), epochs=1, device="cpu", set=small)
+    own_data(path, (1, 5, 6), 3, seed=1)
+    with pytest.raises(Refused, match="is no longer the data that run"):
+        ffcore.analyse(kind, run)
+    path.unlink()
+    with pytest.raises(Refused, match=r"own\.npz are not here; put them back there"):
+        ffcore.find_analysis(kind, run)
+
+
+# Whatever the net
+
+
+def own_data(path, shape, classes, n=240, seed=0):
+    """An .npz of noisy copies of one random picture per class."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % classes
+    x = (rng.random((classes, *shape))[y] + 0.2 * rng.standard_normal((n, *shape))).clip(0, 1)
+    np.savez(path, x=(255 * x).astype("u1"), y=y)
+    return path
+
+
+@pytest.mark.parametrize("model", [name for name in MODELS if MODELS[name].faithful])
+def test_every_model_can_be_asked_everything(tmp_path, model):
+    """Of colour images that are not square, of three classes: all analyses tell of the same layers and images."""
+    small = {"widths": [12, 10, 8] if model == "hybrid" else [12, 10], "channels": [6, 12], "latent": 5}
+    small = {f"model.{key}": value for key, value in small.items() if key in MODELS[model].Settings.model_fields}
+    images = own_data(tmp_path / "own.npz", (3, 6, 9), 3)
+    run = ffcore.train(model=model, data=str(images), epochs=1, device="cpu", set={**small, "data.validation": 30})
+    units = [len(bias) for _, bias in run.model.incoming()]
+    health = ffcore.analyse("health", run, n=9_999)
+    told, arrays = health.result(), health.arrays()
+    assert [row["units"] for row in told["layers"]] == units
+    assert [len(dead) for dead in told["units"]] == [(arrays[f"rate_{i}"] == 0).sum() for i in range(1, len(units) + 1)]
+    assert arrays["images"].shape[1:] == (3, 6, 9)
+    assert arrays["fields"].shape == (units[0], 6, 9) or model in ("conv_ff", "cwc")
+    alike = ffcore.similarity(run)
+    assert len(alike["rows"]) == len(units)
+    assert all(value is None or value == pytest.approx(1) for value in alike["diagonal"])
+    if told["layers"][0]["dead"] == 1:
+        with pytest.raises(Refused, match="it is dead"):
+            ffcore.analyse("embed", run, n=20, layer="1")
+    else:
+        layout = ffcore.analyse("embed", run, n=20, layer="1").arrays()
+        assert layout["xy"].shape == (1, 20, 2)
+        assert set(layout["prediction"].flatten()) <= {0, 1, 2}
+    if model in ("reconstruction", "vicreg", "cwc"):
+        with pytest.raises(Refused, match="hands on no slope"):
+            ffcore.analyse("generate", run, what="ascent", n=3)
+    else:
+        made = ffcore.analyse("generate", run, what="ascent", n=3, steps=20, smooth=0, jitter=0, ink=0)
+        assert made.arrays()["images"].shape == (1, 3, 3, 6, 9)
+        assert sum(row["after"] - row["before"] for row in made.result()["rows"]) > 0
 
 
 # What goes wrong on the way
@@ -391,7 +459,7 @@ def test_a_damaged_file_costs_a_line(store, tally, name, content):
 def test_arrays_that_are_gone_are_missed(store, tally):
     finding = ffcore.analyse("tally", store["ff"])
     (finding.dir / "arrays.npz").unlink()
-    with pytest.raises(Refused, match="are gone; delete .* and ask again"):
+    with pytest.raises(Refused, match=r"are gone; delete .* and ask again"):
         finding.arrays()
 
 

@@ -100,7 +100,8 @@ def test_what_makes_no_sense_is_refused(store):
     run = store["ff"]
     for settings, why in (
         ({"layer": "3"}, "has 2 layers"),
-        ({"layer": "top"}, "embed.layer"),
+        ({"layer": "top"}, r"embed\.layer=top: .* choose one from 1 to 2, all or pixels"),
+        ({"layer": "0"}, "has 2 layers"),
         ({"method": "lda"}, "pca, tsne, umap"),
         ({"data": "mnist-5k"}, "choose data of that shape"),
         ({"data": "nothing"}, "no dataset named"),

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import ffcore
 from ffcore import neurons
 from ffcore.errors import Refused
+from ffcore.lab import health
 from ffcore.labels import Sample
 
 
@@ -17,10 +19,12 @@ def found(trained):
     return ffcore.Trained(trained["ff"]), finding.result(), finding.arrays()
 
 
-def test_layers_are_those_of_ffcore_health(found):
+def test_layers_are_those_that_are_measured(found):
     run, told, _ = found
-    assert told["images"] == 100
-    assert told["layers"] == ffcore.health(run, images=100)["layers"]
+    x, y = run.held_out(100)
+    assert told["images"] == len(y) == 100
+    for row, measured in zip(told["layers"], neurons.measure(run.model, x.float() / 255, y), strict=True):
+        assert {key: row[key] for key in measured} == pytest.approx(measured, rel=1e-4)
     for row, units in zip(told["layers"], told["units"], strict=True):
         assert len(units) == round(row["dead"] * row["units"]) == sum(row["causes"].values())
         assert all(unit["cause"] in told["about"] for unit in units)
@@ -69,6 +73,17 @@ def test_a_run_of_another_model_is_told_of_as_well(trained):
     told = ffcore.analyse("health", ffcore.Run(trained["backprop"]), n=100).result()
     assert [row["units"] for row in told["layers"]] == [32, 32]
     assert all(row["objective"] == {} for row in told["layers"])
+
+
+def test_of_a_large_dead_net_some_units_are_told_and_all_are_counted(store, monkeypatch):
+    monkeypatch.setattr(health, "TOLD", 10)
+    run = store["ff"]
+    weights = load_file(run.dir / "weights.safetensors")
+    weights["biases.0"][:] = weights["biases.1"][:] = -50.0
+    save_file(weights, run.dir / "weights.safetensors")
+    told = ffcore.analyse("health", run).result()
+    assert [len(units) for units in told["units"]] == [5, 5]
+    assert [sum(row["causes"].values()) for row in told["layers"]] == [32, 32]
 
 
 def test_an_earlier_epoch_is_another_question(store):

@@ -23,4 +23,5 @@ def check_images(run: Run, name: str | None = None) -> None:
     """Raises Refused where a run's images, or those of the data set `name`, are not on this machine."""
     name = name or run.config["data"]["name"]
     if not data.present(name, run.config.get("data_root")):
-        raise Refused(f"the images of {name} are not here; set FFCORE_DATA to where they lie")
+        put = "set FFCORE_DATA to where they lie" if name in data.DATASETS else "put them back there"
+        raise Refused(f"the images of {name} are not here; {put}")

@@ -11,8 +11,6 @@ from ffcore.lab._images import check_images
 from ffcore.lab.base import Analysis
 from ffcore.registry import Settings
 
-LAYER = r"^(all|pixels|[1-9][0-9]?)$"
-
 
 @ANALYSES.register("embed")
 class Embed(Analysis):
@@ -25,7 +23,7 @@ class Embed(Analysis):
     class Settings(Settings):
         """Which activities of which images, and how they come onto the plane."""
 
-        layer: str = Field("all", pattern=LAYER, description="a layer's number, all (side by side) or pixels")
+        layer: str = Field("all", description="a layer's number, all (side by side) or pixels")
         method: Literal["pca", "tsne", "umap"] = Field("pca", description="how features come onto the plane")
         n: int = Field(5_000, ge=20, le=20_000, description="images: validation images first, then training images")
         data: str | None = Field(None, description="images of another data set by its name; null: the run's own")
@@ -39,11 +37,8 @@ class Embed(Analysis):
 
         embedding.check_method(settings["method"])
         run, name = runs[0], settings["data"]
-        layers = depth(run)
-        if layers and settings["layer"].isdigit() and int(settings["layer"]) > layers:
-            raise Refused(
-                f"embed.layer={settings['layer']}: run {run.id} has {layers} layers; choose 1 to {layers}, all, pixels"
-            )
+        if (depth := _depth(run)) is not None:
+            _check_layer(settings["layer"], depth, run)
         facts, own = run.config["facts"], name is None or name == run.config["data"]["name"]
         entry = None if own else data.DATASETS[name]
         if entry and tuple(entry.shape) != tuple(facts["shape"]):
@@ -120,7 +115,12 @@ class Embed(Analysis):
         }, {**arrays, "label": y.numpy().astype(np.int16), "index": np.arange(len(x), dtype=np.int32), "images": _small(x)}
 
 
-def depth(run: Any) -> int | None:
+def _check_layer(layer: str, depth: int, run: Any) -> None:
+    if layer not in ("all", "pixels", *map(str, range(1, depth + 1))):
+        raise Refused(f"embed.layer={layer}: run {run.id} has {depth} layers; choose one from 1 to {depth}, all or pixels")
+
+
+def _depth(run: Any) -> int | None:
     """How many layers a run's net has, as far as its settings tell."""
     for key in ("widths", "channels"):
         if isinstance(run.config["model"].get(key), list):
@@ -143,8 +143,7 @@ def _features(run, x, layer: str):
     layers = [probes.normalised(h) for h in probes.activities(run.model, x, run.config["train"]["precision"])]
     if layer == "all":
         return torch.cat(layers, 1).numpy()
-    if int(layer) > len(layers):
-        raise Refused(f"embed.layer={layer}: run {run.id} has {len(layers)} layers; choose 1 to {len(layers)}, all or pixels")
+    _check_layer(layer, len(layers), run)
     return layers[int(layer) - 1].numpy()
 
 

@@ -211,12 +211,13 @@ def _samples(run: Trained, settings: Any, tell: Tell) -> Found:
     import torch
 
     from ffcore import generation
+    from ffcore.data import Split
 
     model, data = run.model, run.data()
     train = data.train
     counts = torch.bincount(train.y, minlength=model.classes).tolist()
     y = _wanted(settings.label, settings.n, model.classes, counts)
-    held = data.validation if not len(data.validation.y) else run.held_out(HELD_OUT)
+    held = Split(*(part[:HELD_OUT] for part in data.validation))
     seen, own = {}, {}  # latents of training and of validation images, class by class
     drawn = sorted(set(y.tolist()))
     for i, c in enumerate(drawn):

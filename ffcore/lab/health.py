@@ -9,6 +9,7 @@ from ffcore.lab.base import Analysis
 from ffcore.registry import Settings
 
 TOP = 4  # images shown that drive a unit most
+TOLD = 8_000  # dead units at most whose numbers are told: half a kilobyte each
 STEP = 250  # images of the step whose gradient is told
 
 
@@ -42,8 +43,8 @@ class Health(Analysis):
         from ffcore.training import build_strategy
 
         (run,) = runs
-        model, (raw, y) = run.model, run.held_out(settings.n)
-        x = raw.float() / 255
+        model, held = run.model, run.held_out()
+        x, y = held.x[: settings.n].float() / 255, held.y[: settings.n]
         tell(0.1, "activities")
         with readout.autocast(run.config["train"]["precision"], "cpu"):
             seen = neurons.observe(model, x, y)
@@ -83,13 +84,13 @@ class Health(Analysis):
             arrays[f"woke_{i}"] = _last_woke(history[i - 1] if i <= len(history) else {}, h.shape[1])
             chosen += [arrays[f"top_{i}"].flatten(), arrays[f"woke_{i}"] // 2]
         used = torch.cat(chosen).unique()
-        used = used[(used >= 0) & (used < len(run.data().validation.y))]
+        used = used[(used >= 0) & (used < len(held.y))]
         arrays = {key: value.to(torch.float32) if value.is_floating_point() else value.int() for key, value in arrays.items()}
-        held = run.data().validation
         arrays |= {"index": used, "images": held.x[used], "labels": held.y[used], "fields": _fields(model)}
         told = {
             "model": model.name, "epoch": run.status()["epoch"] if run.epoch is None else run.epoch, "images": len(y),
-            "classes": list(run.config["facts"]["classes"]), "layers": layers, "units": units, "about": autopsy.CAUSES,
+            "classes": list(run.config["facts"]["classes"]), "layers": layers, "about": autopsy.CAUSES,
+            "units": [told[: TOLD // len(units)] for told in units],
         }  # fmt: skip
         return told, {key: value.numpy() for key, value in arrays.items()}
 
