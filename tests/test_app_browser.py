@@ -301,6 +301,9 @@ def test_a_click_on_the_map_of_units_shows_that_unit(server, page):
     title = page.get_by_role("heading", name=re.compile("^Unit .* of layer 1$"))
     title.wait_for()
     chart = page.locator("[aria-label^='units of layer 1']")
+    buttons = [button.get_attribute("data-title") for button in chart.locator(".modebar-btn").all()]
+    assert "Zoom in" in buttons
+    assert not [name for name in buttons if "share" in name.lower() or "cloud" in name.lower()]  # nothing is to be sent away
     box = chart.locator(".nsewdrag").first.bounding_box()
     before = title.inner_text()
     wanted = chart.evaluate("n => n._fullData[0].y[20]").capitalize()  # 32 rows, the first on top

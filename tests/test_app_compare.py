@@ -301,7 +301,7 @@ def test_a_radar_leaves_out_the_corner_that_nobody_measured_and_names_its_ranges
     axes = [charts.around(name, [1.0, 2.0], "{:.1f}") for name in ("a, %", "b, s", "c, GB")]
     figure = charts.radar({"g": (0, [1.0, None, 2.0])}, axes)
     [trace] = figure["data"]
-    assert [t.partition("<br>")[0] for t in trace["theta"]] == ["a, %", "c, GB", "a, %"]
+    assert [t.split("<br>")[:2] for t in trace["theta"]] == [["a", "%"], ["c", "GB"], ["a", "%"]]
     assert all("→" in label for label in figure["layout"]["polar"]["angularaxis"]["categoryarray"])
     json.dumps(figure, allow_nan=False)
 

@@ -23,6 +23,7 @@ globalThis.drawLiveChart = (node, { figure, config }) => {
   } };
   Plotly.react(node, data, layout, {
     displaylogo: false, modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"], ...config,
+    showSendToCloud: false, plotlyServerURL: "", // Plotly's own button would upload the chart
   });
   if (!node.fits) {
     node.fits = new ResizeObserver(() => node.clientWidth && Plotly.Plots.resize(node));

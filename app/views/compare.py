@@ -181,7 +181,10 @@ def show_numbers(told: Sequence[Group], colours: Mapping[str, int], base: str, t
         + (". They do not compare across machines." if len(machines) > 1 else ".")
     )
     if not target:
-        st.caption("Transfer: no data. Measure a run on the page Transfer, by the converged protocol, and it stands here.")
+        st.caption(
+            "Transfer: no data. It stands here once a run is measured on the page [Transfer](transfer), by the converged "
+            "protocol and with all images."
+        )
 
 
 def show_radar(told: Sequence[Group], colours: Mapping[str, int]) -> tuple[dict | None, list[str]]:
@@ -261,7 +264,9 @@ def table(told: Sequence[Group], keys: Sequence[str]) -> list[dict[str, str]]:
 
 
 def words(value: Any) -> str:
-    return "none" if value is None else "yes" if value is True else "no" if value is False else str(value)
+    if value is None or value == []:
+        return "none"
+    return "yes" if value is True else "no" if value is False else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 PROPERTIES = {

@@ -269,8 +269,8 @@ def command(run: Run, asked: dict[str, Any]) -> str:
     """The line that writes the same table."""
     words = ["ffcore embed", run.id, f"--layer {asked['layer']}", f"--method {asked['method']}"]
     words += [f"--data {asked['data']}"] if asked["data"] else []
-    if asked["frames"] == "kept":
-        words += [f"--epoch {st.query_params.get('epoch', 'N')}"]
+    if asked["frames"] == "kept" and (epoch := st.query_params.get("epoch", "")).isdigit():
+        words += [f"--epoch {epoch}"]
     return " ".join([*words, "--out points.csv"])
 
 
