@@ -469,7 +469,7 @@ def _transfer_table(rows: list[dict[str, Any]]) -> str:
         text = f"{100 * told['mean']:{sign}.2f}{half}"
         return f"{text:>15}"
 
-    names = ("last", "all", "gain last", "gain all", "behind last", "behind all")
+    names = ("last", "all", "gain last", "gain all")
     lines = [f"{'net':<26}" + "".join(f"{name:>15}" for name in (*names, "reference last", "its gain"))]
     for row in rows:
         cells, study = row["cells"], row["reference"]
@@ -479,7 +479,7 @@ def _transfer_table(rows: list[dict[str, Any]]) -> str:
         told += [cell(study.get("last") or study.get("pixels")), cell(study.get("gain last"), "+")]
         lines.append(f"{row['row']:<26}" + "".join(told))
     about = "test accuracy on the target, %, ± half of a 95% interval; gain: over the same net untrained"
-    about += "; behind: backprop on the source; reference: the study's 100 steps"
+    about += "; reference: by the study's 100 steps"
     return "\n".join([*lines, f"n = {rows[-1]['source']['n']} random seeds; {about}"])
 
 

@@ -184,9 +184,10 @@ def study_transfer(
     """Does what a net has learnt from one dataset serve on another? {protocol, rows, file}, as stored in the runs folder.
 
     Rows, one per net of `NETS` (or those of `nets`): row, model, source (validation accuracy on its data); `cells`, what the
-    converged probe (`ffcore.lab.probe`) reads on the target's test images from the net's `last` layer and from `all`, from its
-    untrained twin's and from backprop's trained on the same source, each time from `images` training images (paired differences: `gain last`, `behind all` …), each as
-    `spread` tells it; `reference`: the same by the reference study's protocol; seconds, runs. The first row is raw pixels.
+    converged probe (`ffcore.lab.probe`), trained on `images` images of the target, reads on its test images from the net's
+    `last` layer and from `all`, from its untrained twin's (`untrained last` …) and the paired differences (`gain last` …),
+    each as `spread` tells it; `reference`: the same by the reference study's protocol; seconds, runs. The first row is raw
+    pixels.
     A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
     """
     chosen = [key for key in ("model", "negatives", "preset", "tag", "seed") if asked.get(key)]
@@ -232,13 +233,12 @@ def _accuracies(results: list[dict[str, Any]], net: str, side: str | None = None
 
 
 def _transferred(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """{`last`, `all`, and of each: `untrained …`, `backprop …`, `gain …` over the first, `behind …` the second → spread}."""
+    """{`last`, `all`, and of each: `untrained …`, and `gain …` over that, → spread}."""
     told = {}
     for side in ("last", "all"):
-        own, twin, other = (_accuracies(results, net, side) for net in ("run", "untrained", "backprop_source"))
+        own, twin = (_accuracies(results, net, side) for net in ("run", "untrained"))
         gain = [a - b for a, b in zip(own, twin, strict=True)]
-        behind = [b - a for a, b in zip(own, other, strict=True)]
-        for name, scores in (("", own), ("untrained ", twin), ("backprop ", other), ("gain ", gain), ("behind ", behind)):
+        for name, scores in (("", own), ("untrained ", twin), ("gain ", gain)):
             told[f"{name}{side}"] = spread(scores)
     return told
 
