@@ -18,15 +18,13 @@ Found = tuple[dict[str, Any], dict[str, Any]]  # (JSON-ready numbers, arrays)
 class Analysis:
     """One question about a run, or about two. Modules in this folder load torch only within `measure`.
 
-    Facts: `title` · `source` · `most` how many runs it takes · `version` rises when the same question gets another answer ·
-    `seconds` about how long it takes on two cores (a page says so).
+    Facts: `title` · `source` · `most` how many runs it takes · `version` rises when the same question gets another answer.
     """
 
     title: ClassVar[str]
     source: ClassVar[str]
     most: ClassVar[int] = 1
     version: ClassVar[int] = 1
-    seconds: ClassVar[float] = 10
     Settings: ClassVar[type[Settings]] = Settings
 
     @classmethod

@@ -18,7 +18,6 @@ class Embed(Analysis):
 
     title = "Embedding"
     source = "Poličar et al. 2024 (openTSNE); McInnes et al. 2018, arXiv 1802.03426; Venna & Kaski 2001 (trustworthiness)"
-    seconds = 30
 
     class Settings(Settings):
         """Which activities of which images, and how they come onto the plane."""

@@ -8,7 +8,6 @@ from pydantic import Field
 
 from ffcore.errors import Refused
 from ffcore.lab import ANALYSES
-from ffcore.lab._images import check_images
 from ffcore.lab.base import Analysis, Found, Tell
 from ffcore.registry import Settings
 
@@ -48,7 +47,6 @@ class Generate(Analysis):
     title = "Images out of a net"
     source = "Ororbia & Mali 2023, arXiv 2301.01452 (PFF); Simonyan, Vedaldi & Zisserman 2014, arXiv 1312.6034 (ascent)"
     most = 2
-    seconds = 15
 
     class Settings(Settings):
         what: Literal["samples", "reconstructions", "steps", "interpolation", "epochs", "ascent"] | None = Field(
@@ -109,11 +107,6 @@ class Generate(Analysis):
         if len(runs) > 1:
             _check_judge(run, runs[1], filled["epoch"])
         return filled
-
-    @classmethod
-    def check_here(cls, settings: dict[str, Any], runs: Sequence[Run]) -> None:
-        if settings["what"] != "ascent" and (settings["what"] != "epochs" or settings["label"] == "any"):
-            check_images(runs[0])
 
     @classmethod
     def measure(cls, runs: Sequence[Trained], settings: Any, tell: Tell, root: str | None) -> Found:

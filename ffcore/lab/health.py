@@ -19,7 +19,6 @@ class Health(Analysis):
 
     title = "Neuron health"
     source = "Sokar, Agarwal, Castro & Evci, ICML 2023, arXiv 2302.12902; the counterfactuals are ours"
-    seconds = 15
 
     class Settings(Settings):
         """Which images, and the net of which epoch."""

@@ -21,7 +21,6 @@ class Similarity(Analysis):
     title = "Similarity of layers"
     source = "Kornblith et al., ICML 2019; Nguyen et al., ICLR 2021; Williams et al., NeurIPS 2021"
     most = 2
-    seconds = 15
 
     class Settings(Settings):
         """Which images, and the nets of which epoch."""
