@@ -234,3 +234,37 @@ def test_what_a_browser_says_is_clicked_is_checked():
     for bad in (None, [], {**good, "of": "b"}, {**good, "row": -1}, {**good, "row": True}, {**good, "column": "1"}, {"of": "a"},
                 {**good, "trace": 1}, {**good, "row": 1.5}):  # fmt: skip
         assert clicked(bad, traces, "a") is None
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ({"state": "failed", "reason": "out of memory; ask for fewer images"}, "out of memory; ask for fewer images"),
+        ({"state": "cancelled"}, "Cancelled."),
+        ({"state": "running", "done": 0.5, "doing": "born dead?"}, "its process ended without a word"),
+    ],
+)
+def test_an_analysis_that_ended_badly_says_why_and_can_be_asked_again(killed, status, said):
+    finding = ffcore.find_analysis("health", killed)
+    finding.dir.mkdir(parents=True)
+    (finding.dir / "status.json").write_text(json.dumps(status))
+    at = page(run=killed.id)
+    assert said in text_of(at)
+    assert [b for b in at.button if b.label == "Find the causes"]
+
+
+def test_an_analysis_at_work_says_how_far_it_is_and_can_be_cancelled(killed):
+    from filelock import FileLock
+
+    finding = ffcore.find_analysis("health", killed)
+    finding.dir.mkdir(parents=True)
+    (finding.dir / "status.json").write_text(json.dumps({"state": "running", "done": 0.5, "doing": "giving a little activity"}))
+    with FileLock(finding.dir / ".lock"):
+        at = page(run=killed.id, live="0")
+        [bar] = at.get("progress")
+        assert bar.proto.value == 50
+        assert "giving a little activity" in bar.proto.text
+        next(b for b in at.button if b.label == "Cancel").click().run()
+        assert (finding.dir / "cancel").exists()
+    assert not at.exception
+    assert not [b for b in at.button if b.label == "Find the causes"]

@@ -385,7 +385,7 @@ so, beside their layer. *Masked* is the reference study's: after its mask, which
 units of an untrained net count, though few of them are dead.
 
 **The map** has a row per unit and a column per epoch. Vermilion: out of it. The deeper the blue, the more images the unit is
-on for. The first to go is on top.
+on for. The first to go is on top. A click on a row shows its unit below.
 
 **Causes** are not guessed. For each dead unit one thing is changed, and the net is asked: its bias is put to 0, or to where it
 was; inhibition or the competition is looked through; a little activity is given to it, and what its layer's objective rewards
