@@ -191,7 +191,8 @@ def study_transfer(
     A cell that is done is not run again, an interrupted one goes on. Raises Refused before anything is trained.
     """
     chosen = [key for key in ("model", "negatives", "preset", "tag", "seed") if asked.get(key)]
-    if chosen := [*chosen, *(key for key in asked.get("set") or {} if not key.startswith(("train.", "data.")))]:
+    varied = [key for key in asked.get("set") or {} if key == "model.objective" or key.startswith("negatives.")]
+    if chosen := [*chosen, *varied]:
         raise Refused(f"the study of transfer chooses {chosen[0]} itself; leave it out")
     if unknown := [name for name in nets or () if name not in NETS]:
         raise Refused(f"no net '{unknown[0]}' in the study of transfer; known: {'; '.join(NETS)}")

@@ -167,6 +167,7 @@ def test_fine_tuning_moves_what_it_may_and_no_more(store, monkeypatch):
 
 def test_a_study_of_transfer_measures_every_net_against_its_twin(own_runs, capsys, monkeypatch):
     asked = {"data": "digits", "target": "digits", "epochs": 1, "device": "cpu", "nets": ["ff, gap", "ff, threshold"]}
+    asked |= {"set": {"model.widths": [24, 24]}}
     told = ffcore.study_transfer(seeds=2, **asked)
     assert [row["row"] for row in told["rows"]] == ["raw pixels", "ff, gap", "ff, threshold"]
     for row in told["rows"][1:]:
@@ -175,7 +176,7 @@ def test_a_study_of_transfer_measures_every_net_against_its_twin(own_runs, capsy
             own, twin = (cells[f"{name}{side}"]["scores"] for name in ("", "untrained "))
             assert cells[f"gain {side}"]["scores"] == pytest.approx([a - b for a, b in zip(own, twin, strict=True)])
             assert cells[side]["n"] == 2
-        probe = ffcore.probe(row["runs"][1], target="digits", layers="few")
+        probe = ffcore.probe(row["runs"][1], target="digits", layers="few", train=20_000)
         assert cells["all"]["scores"][1] == accuracies(probe, "run")[("all", True)]
         assert cells["last"]["scores"][1] == accuracies(probe, "run")[(2, False)]
     assert told["rows"][1]["cells"] != told["rows"][2]["cells"]
@@ -183,7 +184,8 @@ def test_a_study_of_transfer_measures_every_net_against_its_twin(own_runs, capsy
     monkeypatch.setattr(ANALYSES["probe"], "measure", lambda *_, **__: pytest.fail("probed again"))
     assert ffcore.study_transfer(seeds=2, **asked)["rows"] == told["rows"]
     words = ["study", "transfer", "--data", "digits", "--target", "digits", "--epochs", "1", "--device", "cpu", "--seeds", "2"]
-    monkeypatch.setattr("sys.argv", ["ffcore", *words, "--nets", "ff, gap; ff, threshold"])
+    words += ["--set", "model.widths=[24,24]", "--nets", "ff, gap; ff, threshold"]
+    monkeypatch.setattr("sys.argv", ["ffcore", *words])
     cli.main()
     out = capsys.readouterr().out
     assert f"{100 * told['rows'][1]['cells']['all']['mean']:.2f} ±" in out
@@ -203,5 +205,7 @@ def test_the_interval_is_that_of_student():
 def test_a_study_of_transfer_refuses_what_it_chooses_itself():
     with pytest.raises(Refused, match="chooses model itself"):
         ffcore.study_transfer(model="ff")
+    with pytest.raises(Refused, match=r"chooses model\.objective itself"):
+        ffcore.study_transfer(set={"model.objective": "gap"})
     with pytest.raises(Refused, match="no net 'fff' in the study of transfer; known: ff, gap"):
         ffcore.study_transfer(nets=["fff"], data="digits")

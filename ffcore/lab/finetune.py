@@ -34,7 +34,6 @@ class Finetune(Analysis):
 
     title = "Fine-tuning on another dataset"
     source = "Howard & Ruder, ACL 2018, arXiv 1801.06146 (gradual unfreezing, from the top)"
-    seconds = 120
 
     class Settings(Settings):
         target: str | None = Field(

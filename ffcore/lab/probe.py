@@ -42,7 +42,6 @@ class Transfer(Analysis):
 
     title = "Linear probe on another dataset"
     source = "Alain & Bengio 2016, arXiv 1610.01644; Kornblith, Shlens & Le, CVPR 2019, arXiv 1805.08974"
-    seconds = 150
 
     class Settings(Settings):
         target: str | None = Field(
@@ -67,6 +66,9 @@ class Transfer(Analysis):
     @classmethod
     def measure(cls, runs: Sequence[Trained], settings: Any, tell: Tell, root: str | None) -> Found:
         return _Probing(runs[0], settings, tell, root).result(), {}
+
+
+_WHOLE = {"features", "net", "layer", "normalised", "accuracy", "seconds", "per_class", "confusion"}  # of a row on disk
 
 
 class _Probing:
@@ -121,7 +123,7 @@ class _Probing:
         folder = runs_root(self.root) / "analyses"
         name = f"rows-{hashlib.blake2b(files.to_json(question), digest_size=8).hexdigest()}.json"
         kept = files.read_json(folder / name)[0].get("rows")
-        if kept:
+        if isinstance(kept, list) and kept and all(isinstance(row, dict) and _WHOLE <= row.keys() for row in kept):
             self.rows += kept
             return
         before = len(self.rows)
