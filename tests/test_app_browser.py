@@ -301,6 +301,7 @@ def test_a_click_on_the_map_of_units_shows_that_unit(server, page):
     title = page.get_by_role("heading", name=re.compile("^Unit .* of layer 1$"))
     title.wait_for()
     chart = page.locator("[aria-label^='units of layer 1']")
+    chart.locator(".modebar-btn").first.wait_for(state="attached")
     buttons = [button.get_attribute("data-title") for button in chart.locator(".modebar-btn").all()]
     assert "Zoom in" in buttons
     assert not [name for name in buttons if "share" in name.lower() or "cloud" in name.lower()]  # nothing is to be sent away

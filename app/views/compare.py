@@ -429,9 +429,9 @@ def show_similarity(told: Mapping[str, Any]) -> None:
         ),
     }
     st.dataframe(table, hide_index=True, height="content", column_config=form, alt="class separation and label dependence")
-    n = told.get("images")
+    n = f"{told['images']:,}" if isinstance(told.get("images"), int) else "?"
     st.caption(
-        f"Linear CKA, debiased, on the same {n if isinstance(n, int) else '?'} images, each net under the neutral label. "
+        f"Linear CKA, debiased, on the same {n} images, each net under the neutral label. "
         "CKA moves with few outliers (Davari et al., ICLR 2023), so Procrustes distance (0: the same, 1.41: nothing in common) "
         "stands beside it. Alike is not good: two useless nets may agree."
     )
