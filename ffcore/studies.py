@@ -166,7 +166,7 @@ def study_remedies(
 NETS: dict[str, dict[str, Any]] = {  # whose transfer is compared
     "ff, gap": {"model": "ff"},
     "ff, threshold": {"model": "ff", "set": {"model.objective": "threshold"}},
-    "ff, label-free (masking)": {"model": "ff", "negatives": "masking"},
+    "ff, label-free (random_noise)": {"model": "ff", "negatives": "random_noise"},
     **{name: {"model": name} for name in ("layer_collab", "three_factor", "pcl", "prospective", "dendritic")},
     **{name: {"model": name} for name in ("mono_forward", "hybrid", "pff", "cwc", "backprop")},
 }

@@ -123,7 +123,7 @@ class _Probing:
         folder = runs_root(self.root) / "analyses"
         name = f"rows-{hashlib.blake2b(files.to_json(question), digest_size=8).hexdigest()}.json"
         kept = files.read_json(folder / name)[0].get("rows")
-        if isinstance(kept, list) and kept and all(isinstance(row, dict) and _WHOLE <= row.keys() for row in kept):
+        if isinstance(kept, list) and kept and all(isinstance(row, dict) and row.keys() >= _WHOLE for row in kept):
             self.rows += kept
             return
         before = len(self.rows)
