@@ -14,7 +14,6 @@ import streamlit as st
 from ffcore import Failed, Refused, Run, list_runs
 
 LIVE = ("queued", "running")  # a process stands behind it
-BESIDE = "baseline of probes"  # the tag of backprop nets that a probe of transfer trains
 
 _BADGES = {
     "queued": ("orange", "hourglass_empty"),
@@ -210,8 +209,8 @@ def latest(runs: list[Run], fits: Callable[[Run], bool] = lambda run: True) -> R
 
 
 def all_runs() -> list[Run]:
-    """Every readable run, newest first, your own before what a probe trained beside them, and that before the bundled."""
-    return sorted((r for r in list_runs() if not r.problem), key=lambda r: (r.bundled, r.config.get("tag") == BESIDE))
+    """Every readable run, newest first, your own before the bundled."""
+    return sorted((r for r in list_runs() if not r.problem), key=lambda r: r.bundled)
 
 
 def voters(run: Run, depth: int) -> list[int]:

@@ -49,9 +49,12 @@ def build(name: str) -> None:
     print(f"\n{name}: test accuracy {before:.4f}, with small weights {told['test_accuracy']:.4f}; {size / 1e6:.2f} MB")
 
 
-STUDIES = {  # half an hour, and an hour
+FAST = ["ff, gap", "ff, threshold", "ff, label-free (random_noise)", "mono_forward", "layer_collab", "hybrid", "backprop"]
+TRANSFER = partial(ffcore.study_transfer, data="mnist", target="fashion-mnist")
+STUDIES = {  # half an hour each
     "negatives-mnist": partial(ffcore.study_negatives, data="mnist"),
-    "transfer-mnist": partial(ffcore.study_transfer, data="mnist", target="fashion-mnist", epochs=3),
+    "transfer-mnist": partial(TRANSFER, epochs=3, nets=FAST),
+    "transfer-mnist-cwc": partial(TRANSFER, epochs=2, nets=["cwc"], set={"data.train": 20_000}),
 }
 
 

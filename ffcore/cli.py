@@ -470,14 +470,14 @@ def _transfer_table(rows: list[dict[str, Any]]) -> str:
         return f"{text:>15}"
 
     names = ("last", "all", "gain last", "gain all")
-    lines = [f"{'net':<26}" + "".join(f"{name:>15}" for name in (*names, "reference last", "its gain"))]
+    lines = [f"{'net':<30}" + "".join(f"{name:>15}" for name in (*names, "reference last", "its gain"))]
     for row in rows:
         cells, study = row["cells"], row["reference"]
         told = [
             cell(cells.get(name) or (cells.get("pixels") if name == "all" else None), "+" * (" " in name)) for name in names
         ]
         told += [cell(study.get("last") or study.get("pixels")), cell(study.get("gain last"), "+")]
-        lines.append(f"{row['row']:<26}" + "".join(told))
+        lines.append(f"{row['row']:<30}" + "".join(told))
     about = "test accuracy on the target, %, ± half of a 95% interval; gain: over the same net untrained"
     about += "; reference: by the study's 100 steps"
     return "\n".join([*lines, f"n = {rows[-1]['source']['n']} random seeds; {about}"])

@@ -253,13 +253,3 @@ def test_a_submitted_layout_waits_in_a_process_of_its_own(store):
     assert finding.arrays()["xy"].shape == (1, 40, 2)
     assert not (finding.dir / "status.json").exists()
     assert isinstance(finding, analyses.Finding)
-
-
-def test_a_net_that_a_probe_trained_beside_the_readers_own_is_not_shown_unasked(store, drawn):
-    import shutil
-
-    newest = ffcore.Run(shutil.copytree(store["ff"].dir, store["ff"].dir.parent / "20990101-000001-backprop-0001"))
-    newest.write_config(id=newest.dir.name, created="2099-01-01T00:00:01+00:00", tag="baseline of probes")
-    at = page("embeddings")
-    assert at.selectbox(key="picked_run").value != newest.id
-    assert any(newest.id.rpartition("-")[2] in option for option in at.selectbox(key="picked_run").options)

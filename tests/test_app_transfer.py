@@ -273,17 +273,26 @@ def test_the_csv_has_every_row_of_every_protocol_and_seed(store, answers, drawn,
     assert f"ffcore probe {store['ff'].id} --target digits --protocol reference" in "\n".join(c.value for c in at.code)
 
 
-def test_a_stored_study_is_a_table_and_a_damaged_one_is_passed_over(store, answers, drawn):
+def test_a_stored_study_is_a_table_and_a_damaged_one_is_passed_over(store, answers, drawn, no_bundle):
     folder = store["ff"].dir.parent / "studies"
     folder.mkdir()
-    cells = {"last": {"mean": 0.5, "sd": 0.01, "n": 3}, "untrained last": {"mean": 0.6, "sd": None, "n": 1}}
-    (folder / "transfer-0.json").write_text(json.dumps({"protocol": {}, "rows": [{"row": "ff", "cells": cells}]}))
+    cells = {"last": {"mean": 0.5, "interval": 0.01, "n": 3}, "gain last": {"mean": 0.021, "interval": None, "n": 1}}
+    rows = [{"row": "ff", "cells": cells, "reference": {"gain last": {"mean": -0.1, "interval": 0.05, "n": 3}}}]
+    (folder / "transfer-0.json").write_text(json.dumps({"protocol": {"seeds": 3, "target": "*x*"}, "rows": rows}))
     (folder / "transfer-1.json").write_text(json.dumps({"protocol": {}, "rows": [7]}))
+    (folder / "transfer-2.json").write_text(json.dumps({"protocol": {}, "rows": [{"row": "ff", "cells": cells}]}))
     at = show(store["ff"])
     [table] = [frame.value for frame in at.dataframe]
-    assert table.iloc[0].tolist() == ["ff", "50.00 ± 1.00 (3)", "60.00 (1)"]
+    assert table.iloc[0].tolist() == ["ff", "50.0 ± 1.0", "+2.1", "–", "–", "-10.0 ± 5.0"]
+    assert any(r"\*x\*" in caption.value for caption in at.caption)
     (folder / "transfer-0.json").unlink()
-    assert "ffcore study transfer" in [c.value for c in show(store["ff"]).code]
+    assert "No study is stored here" in "".join(caption.value for caption in show(store["ff"]).caption)
+
+
+def test_the_study_that_comes_with_the_package_is_shown(store, answers, drawn):
+    tables = [frame.value for frame in show(store["ff"]).dataframe]
+    nets = [name for table in tables if "net" in table for name in table["net"]]
+    assert {"raw pixels", "ff, gap", "ff, threshold", "backprop", "cwc"} <= set(nets)
 
 
 # The figures themselves

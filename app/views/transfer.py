@@ -365,30 +365,50 @@ def show_tuning(run: Run, target: str) -> None:
 # The study
 
 
+TABLES = 3  # of stored studies are shown, the newest first
+CELLS = {  # heading → (which protocol, which cell)
+    "last layer": ("cells", "last"),
+    "gain over untrained": ("cells", "gain last"),
+    "all layers": ("cells", "all"),
+    "gain, all": ("cells", "gain all"),
+    "gain by the study's protocol, last layer": ("reference", "gain last"),
+}
+
+
 def show_study() -> None:
-    """The newest stored table over models: cells by whose features, mean ± s.d. over random seeds."""
+    """The stored tables over models: each net on the target, and its gain over its own untrained twin."""
     st.header("Over many models and seeds")
-    for folder in ffcore.stored_studies(name="transfer"):
-        lines = [study_line(row) for row in folder["rows"]] if isinstance(folder["rows"], list) else []
-        if lines and all(lines):
-            heads = list(dict.fromkeys(head for line in lines for head in line))
-            st.dataframe([{head: line.get(head, "no data") for head in heads} for line in lines], hide_index=True,
-                         height="content", alt="the study's table")  # fmt: skip
-            st.caption("Accuracy on the target, %, mean ± standard deviation over random seeds; (n).")
-            return
-    st.caption("No study is stored here. It trains and probes several models with several seeds, and may be interrupted:")
+    shown = 0
+    for study in ffcore.stored_studies(name="transfer"):
+        rows, protocol = study["rows"], study["protocol"]
+        lines = [study_line(row) for row in rows] if isinstance(rows, list) else []
+        if not (lines and all(lines) and isinstance(protocol, dict)) or shown == TABLES:
+            continue
+        shown += 1
+        st.dataframe(lines, hide_index=True, height="content", alt="the study's table")
+        data, train = (part if isinstance(part := protocol.get(key), dict) else {} for key in ("data", "train"))
+        names = [data.get("name"), protocol.get("target"), protocol.get("seeds"), train.get("epochs"), protocol.get("images")]
+        source, target, n, epochs, images = (widgets.plain(str(name)) for name in names)
+        st.caption(
+            f"{source} → {target}, accuracy in %, mean ± half of a 95% interval over {n} random seeds; {epochs} epochs, probes "
+            f"trained on {images} images. An interval that holds 0 shows no gain."
+        )
+    if not shown:
+        st.caption("No study is stored here. It trains and probes several models with several seeds, and may be interrupted:")
     st.code("ffcore study transfer", language="bash")
 
 
 def study_line(row: Any) -> dict[str, str] | None:
-    """A row of the study as text, None if it is damaged."""
-    if not isinstance(row, dict) or not isinstance(row.get("cells"), dict):
+    """A row of a study as text, None if it is damaged."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(part), dict) for part in ("cells", "reference")):
         return None
-    line = {"row": str(row.get("row", "?"))}
-    for head, told in row["cells"].items():
+    line = {"net": str(row.get("row", "?"))}
+    for head, (part, key) in CELLS.items():
+        told = row[part].get(key) or (row[part].get("pixels") if key == "all" else None)
+        line[head] = "–"
         if isinstance(told, dict) and isinstance(told.get("mean"), int | float):
-            spread = f" ± {100 * told['sd']:.2f}" if isinstance(told.get("sd"), int | float) else ""
-            line[str(head)] = f"{100 * told['mean']:.2f}{spread} ({told.get('n', '?')})"
+            half = f" ± {100 * told['interval']:.1f}" if isinstance(told.get("interval"), int | float) else ""
+            line[head] = f"{100 * told['mean']:{'+' if 'gain' in key else ''}.1f}{half}"
     return line
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 DRAWS = 5  # of few-shot training images, averaged
 WIDTHS = [500, 500]  # of the backprop nets beside a net that has no widths of its own
-BASELINE = "baseline of probes"  # their tag
+BASELINE, BASELINES = "baseline of probes", "baselines"  # their tag, and the folder of the runs folder where they lie
 
 
 @ANALYSES.register("probe")
@@ -148,7 +148,7 @@ class _Probing:
             "model": "backprop", "data": images["name"], "seed": self.settings.seed, "device": "cpu", "test": False,
             "tag": BASELINE, "data_root": config["data_root"], "set": settings,
         }  # fmt: skip
-        return jobs.trained_once(wanted, None, self.root)
+        return jobs.trained_once(wanted, None, str(runs_root(self.root) / BASELINES))  # no runs of the user's
 
     def _parts(self, width: int) -> list[Split]:
         """Training images, those of validation last since they choose the penalty, and test images: as many as fit."""
