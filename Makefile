@@ -16,7 +16,7 @@ run: $(READY)  ## the dashboard (PORT=8501)
 	$(BIN)/ffcore app $(if $(PORT),--port $(PORT))
 
 test: $(READY) lint  ## everything; browser tests need a Chromium
-	$(BIN)/python -m pytest -rs
+	$(BIN)/python -m pytest -rsfE -n $(or $(WORKERS),2) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -375,7 +375,7 @@ def test_a_study_that_is_interrupted_compares_no_half_run_and_goes_on():
             run.control("pause")
 
     asked = {"data": "digits", "device": "cpu", "epochs": 2, "set": {"model.widths": [16]}}
-    with pytest.raises(Failed, match=r"run \S+ of the study is paused; give the same command again"):
+    with pytest.raises(Failed, match=r"run \S+ is paused; give the same command again"):
         ffcore.study({"train.lr": [0.01]}, 1, disturb, **asked)
     (row,) = ffcore.study({"train.lr": [0.01]}, 1, **asked)
     (run,) = runs.list_runs(bundled=False)
