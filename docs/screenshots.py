@@ -64,7 +64,7 @@ def main() -> None:
                 shot(f"health?run={dead.id}&layer=2&live=0", "health.png", 6, 1250)
                 net = ffcore.train()
                 ffcore.analyse("embed", net, method="tsne")
-                shot(f"embeddings?run={net.id}&method=tsne&live=0", "embeddings.png", 6, 1050)
+                shot(f"embeddings?run={net.id}&method=tsne&live=0", "embeddings.png", 6, 1100)
                 for protocol in ("converged", "reference"):
                     ffcore.analyse("probe", net, protocol=protocol, train=20_000)
                 shot(f"transfer?run={net.id}&live=0", "transfer.png", 6, 1400)
