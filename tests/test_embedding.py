@@ -133,7 +133,8 @@ def test_tables_are_written_once(tmp_path, monkeypatch):
     for path, why in (("a.txt", "FILE.csv"), ("no/a.csv", "no folder")):
         with pytest.raises(Refused, match=why):
             embedding.check_file(tmp_path / path)
-    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import parquet  # comes with streamlit
+
     file = embedding.check_file(tmp_path / "a.parquet")
     embedding.write_table(file, columns)
     assert parquet.read_table(file).to_pydict() == json.loads('{"x": [0.5, 1.0], "label": [3, 4], "error": [true, false]}')
