@@ -16,7 +16,8 @@ run: $(READY)  ## the dashboard (PORT=8501)
 	$(BIN)/ffcore app $(if $(PORT),--port $(PORT))
 
 test: $(READY) lint  ## everything; browser tests need a Chromium
-	$(BIN)/python -m pytest -rsfE -n $(or $(WORKERS),2) --dist loadfile
+	$(BIN)/python -m pytest -rsfE -m browser  # alone: how fast a page moves is part of it
+	$(BIN)/python -m pytest -rsfE -m "not browser" -n $(or $(WORKERS),2) --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -173,7 +173,7 @@ def test_start_shows_the_goodness_of_a_trained_net(server, page):
     wait(lambda: table.inner_text() != before, 5, "the next digit did not come")
 
 
-def test_both_curves_of_every_layer_keep_moving(server, page, submitted):
+def test_both_curves_of_every_layer_move_at_least_once_a_second(server, page, submitted):
     open_live(server, page, submitted)
     wait(lambda: min((points for *_, points in ends(page)), default=0) > 3, 20, "no points came")
     begin, changes, last = time.monotonic(), 0, ends(page)
@@ -184,7 +184,7 @@ def test_both_curves_of_every_layer_keep_moving(server, page, submitted):
         page.wait_for_timeout(40)
     rate = changes / (time.monotonic() - begin)
     print(f"both layers' curves moved {rate:.2f} times a second")
-    assert rate >= 0.5, f"the curves of both layers moved {rate:.2f} times a second"
+    assert rate >= 1, f"the curves of both layers moved {rate:.2f} times a second"
 
 
 def test_a_zoom_survives_ten_ticks(server, page, submitted):

@@ -4,6 +4,8 @@ import csv
 import io
 import itertools
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -273,7 +275,7 @@ def test_the_csv_has_every_row_of_every_protocol_and_seed(store, answers, drawn,
     assert f"ffcore probe {store['ff'].id} --target digits --protocol reference" in "\n".join(c.value for c in at.code)
 
 
-def test_a_stored_study_is_a_table_and_a_damaged_one_is_passed_over(store, answers, drawn, no_bundle):
+def test_a_stored_study_is_a_table_and_a_damaged_one_is_passed_over(store, answers, drawn):
     folder = store["ff"].dir.parent / "studies"
     folder.mkdir()
     cells = {"last": {"mean": 0.5, "interval": 0.01, "n": 3}, "gain last": {"mean": 0.021, "interval": None, "n": 1}}
@@ -287,6 +289,13 @@ def test_a_stored_study_is_a_table_and_a_damaged_one_is_passed_over(store, answe
     assert any(r"\*x\*" in caption.value for caption in at.caption)
     (folder / "transfer-0.json").unlink()
     assert "No study is stored here" in "".join(caption.value for caption in show(store["ff"]).caption)
+
+
+def test_the_study_that_comes_with_the_package_is_shown(store, answers, drawn, tmp_path):
+    shutil.copytree(Path(ffcore.__file__).parents[1] / "checkpoints" / "studies", tmp_path / "bundled" / "studies")
+    tables = [frame.value for frame in show(store["ff"]).dataframe]
+    nets = [name for table in tables if "net" in table for name in table["net"]]
+    assert {"raw pixels", "ff, gap", "ff, threshold", "backprop", "cwc"} <= set(nets)
 
 
 # The figures themselves
