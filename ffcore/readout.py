@@ -31,6 +31,7 @@ class Evaluation:
     worst: Tensor  # (≤ 25,) indices of the errors with the largest margin, default read-out
     worst_scores: Tensor  # (≤ 25, C) what that read-out said
     goodness: Tensor | None  # (N, C, L)
+    usual: dict[str, dict[str, float]]  # read-out → best score, and its lead over the next, that 99% of the images reach
 
     def arrays(self, y: Tensor) -> dict:
         """The confusion matrix and the worst errors as numpy arrays, to be stored."""
@@ -71,7 +72,14 @@ def evaluate(model: Model, images: Tensor, y: Tensor, precision: str = "float32"
         worst,
         told[worst],
         g,
+        {name: _usual(joined[name]) for name in model.readouts},
     )
+
+
+def _usual(scores: Tensor) -> dict[str, float]:
+    """The first percentiles of rows (N, C): {best, lead}. What scores less than nearly all digits may be none."""
+    best, second = scores.topk(2).values.unbind(1)
+    return {"best": best.quantile(0.01).item(), "lead": (best - second).quantile(0.01).item()}
 
 
 def accuracy(scores: Tensor, y: Tensor) -> float:

@@ -200,7 +200,10 @@ class Run:
         raise Refused(f"run {self.id} has no weights (it is {state}); {instead}")
 
     def samples(self) -> dict | None:
-        """images (64, C, H, W) uint8 and labels (64,) int64 of the fixed test samples, or None before the start."""
+        """images (64, C, H, W) uint8 and labels (64,) int64 of the fixed test samples, or None before the start.
+
+        map_labels (300,): the classes of the validation images that snapshots map; absent from runs of older versions.
+        """
         return self._arrays("samples.npz")
 
     def evaluation(self) -> dict | None:

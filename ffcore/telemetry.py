@@ -14,6 +14,7 @@ from ffcore.readout import Evaluation, autocast
 
 PROBE = 1_000  # images on which unit statistics are taken
 FIELDS = 16  # units whose incoming weights are kept
+MAPPED = 300  # validation images whose place among each other is kept
 BINS = 40
 QUANTILES = (0.1, 0.5, 0.9)
 MANY = 0.25  # share of dead units that is worth an alarm
@@ -79,6 +80,9 @@ def snapshot(
     layer's squared activity), woke_i (int16: 2 · the image that drives it most, + 1 if under the wrong label; -1 where
     dead); bias_i, weight_norm_i; gradient_norm_i of the last step's weight gradient (float32: it may be below what half
     precision knows; 0 before the first step).
+
+    Per layer: map_i (300, 2), the first validation images on the two main axes of what the layer says of them, no label shown;
+    apart (L, 3), `separation` of the two sides.
     """
     out: dict[str, Tensor] = {}
     few, sides = x[:PROBE].float().div(255), None
@@ -97,6 +101,7 @@ def snapshot(
         both, pair = torch.cat([pos, neg]), pos - neg
         low, high = both.amin(0).clamp(max=0), both.amax(0)
         (out["pos"], out["edges"]), (out["neg"], _) = (histogram(g, low, high) for g in (pos, neg))
+        out["apart"] = torch.stack([torch.stack(separation(*layer)) for layer in zip(pos.T, neg.T, strict=True)])
         out["pair"], out["pair_edges"] = histogram(pair, pair.amin(0).clamp(max=0), pair.amax(0).clamp(min=0))
     with autocast(precision, few.device):
         if model.tries_labels:
@@ -104,6 +109,7 @@ def snapshot(
         else:
             out["scores"] = model.scores(shown)[model.readouts[0]].half()
         features = [model.features(sample) for sample in samples]
+        placed = model.features(model.shown(few[:MAPPED]))
         masks = type(model).transmitted is not Model.transmitted
         passed = [model.transmitted(sample) for sample in samples] if masks else features
     dead = []
@@ -127,6 +133,7 @@ def snapshot(
         }
         if activity.min() < 0:
             out[f"size_{i}"] = activity.abs().mean(0)
+    out |= {f"map_{i}": principal(h.flatten(1).float()) for i, h in enumerate(placed, 1)}
     first = model.incoming()[0][0]
     some = torch.linspace(0, len(first) - 1, min(FIELDS, len(first))).long()
     fields = first[some.to(first.device)]
@@ -134,6 +141,18 @@ def snapshot(
     whole = ("woke", "gradient")
     arrays = {k: value.half() if k[-1].isdigit() and not k.startswith(whole) else value for k, value in out.items()}
     return {key: value.cpu().numpy() for key, value in arrays.items()}, dead
+
+
+def principal(features: Tensor) -> Tensor:
+    """(N, n) → (N, 2): coordinates on the two main axes (Pearson 1901), with mean square distance 1 from the middle; or zeros."""
+    centred = torch.nan_to_num(features - features.mean(0), 0.0, 0.0, 0.0)
+    centred = centred / centred.abs().amax().clamp(min=1e-12)  # whatever its size: squares neither vanish nor overflow
+    gram = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
+    values, axes = torch.linalg.eigh(gram)
+    values, axes = values[-2:].flip(0).clamp(min=0), axes[:, -2:].flip(1)
+    at = axes * values.sqrt() if len(centred) <= centred.shape[1] else centred @ axes
+    at = at / at.square().sum(1).mean().sqrt().clamp(min=1e-12)
+    return torch.nn.functional.pad(at, (0, 2 - at.shape[1]))  # a layer of one unit has one axis
 
 
 def _whose(row: Tensor, images: int, places: int) -> tuple[Tensor, Tensor]:

@@ -276,8 +276,10 @@ class Trainer:
         }
 
     def samples(self) -> dict[str, Any]:
-        """The 64 fixed test images whose goodness every snapshot holds."""
-        return {"images": self.data.test.x[:SAMPLES].cpu().numpy(), "labels": self.data.test.y[:SAMPLES].cpu().numpy()}
+        """The 64 fixed test images whose goodness every snapshot holds, and the classes of those that it maps."""
+        shown = {"images": self.data.test.x[:SAMPLES], "labels": self.data.test.y[:SAMPLES]}
+        shown["map_labels"] = self.probe()[1][: telemetry.MAPPED]
+        return {name: part.cpu().numpy() for name, part in shown.items()}
 
     # Exact resume.
 

@@ -352,6 +352,7 @@ def _result(trainer: "Trainer", test=None) -> dict[str, Any]:
         "test_accuracy": readouts[names[0]]["test"],
         "readouts": readouts,
         "layers": layers,
+        "usual": checked.usual,
     }
 
 
