@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any
 
 import streamlit as st
+from components import copy_link
 
 from ffcore import Failed, Refused, Run, list_runs
 
@@ -90,6 +91,19 @@ def when(run: Run) -> str:
         return f"{datetime.fromisoformat(run.config['created']).astimezone():%d %b %H:%M}"
     except (KeyError, ValueError):
         return "at an unknown time"
+
+
+def share(command: str | None = None, python: str | None = None) -> None:
+    """How to see this again: the address of the view, the command line and the Python lines that give its numbers."""
+    with st.popover("Share and repeat", icon=":material/share:"):
+        copy_link()
+        st.caption("The address holds the whole view. Every chart saves itself as PNG, SVG or CSV: ⤓ at its lower right.")
+        if command:
+            st.markdown("From the command line")
+            st.code(command, language="bash", wrap_lines=True)
+        if python:
+            st.markdown("In Python")
+            st.code(python, language="python", wrap_lines=True)
 
 
 def explain(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from components.arrive import arrive
 from components.chart import live_chart, live_charts, plotly_loader
+from components.link import copy_link
 from components.pad import pad
 
-__all__ = ["arrive", "live_chart", "live_charts", "pad", "plotly_loader"]
+__all__ = ["arrive", "copy_link", "live_chart", "live_charts", "pad", "plotly_loader"]

@@ -31,6 +31,30 @@ globalThis.drawLiveChart = (node, { figure, config }) => {
   }
 };
 
+// What is drawn, as a file: a picture in the page's colours, or its numbers, a line for each point of each trace.
+globalThis.saveLiveChart = async (node, kind, menu) => {
+  menu.open = false;
+  const name = (node.layout.title?.text || node.ariaLabel).replace(/<[^>]*>/g, "").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60);
+  if (kind !== "CSV") {
+    const back = getComputedStyle(node).getPropertyValue("--st-background-color").trim();
+    const { clientWidth: width, clientHeight: height } = node;
+    const layout = { ...node.layout, paper_bgcolor: back, plot_bgcolor: back };
+    await Plotly.downloadImage({ data: node.data, layout }, { format: kind.toLowerCase(), width, height, scale: 2, filename: name });
+    return;
+  }
+  const cell = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : value ?? "");
+  const rows = [["trace", "x", "y", "value"]];
+  for (const [i, trace] of node._fullData.entries()) {
+    const named = trace.name ?? `trace ${i}`, { x, y, z } = trace;
+    if (z) z.forEach((row, r) => row.forEach((value, c) => rows.push([named, x?.[c] ?? c, y?.[r] ?? r, value])));
+    else for (let n = 0; n < Math.max(x?.length ?? 0, y?.length ?? 0); n++) rows.push([named, x?.[n] ?? n, y?.[n] ?? n, ""]);
+  }
+  const file = new Blob([rows.map((row) => row.map(cell).join(",")).join("\n") + "\n"], { type: "text/csv" });
+  const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: `${name}.csv` });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+};
+
 function rgb(colour) {
   const context = document.createElement("canvas").getContext("2d");
   context.fillStyle = colour;

@@ -1,0 +1,5 @@
+"""About."""
+
+import streamlit as st
+
+st.title("About")

@@ -1,0 +1,5 @@
+"""Replay."""
+
+import streamlit as st
+
+st.title("Replay")

@@ -1,0 +1,5 @@
+"""For teachers."""
+
+import streamlit as st
+
+st.title("For teachers")
