@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench checkpoints screenshots clean
+.PHONY: run test lint bench checkpoints tables screenshots clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -28,6 +28,9 @@ bench: $(READY)  ## speed and overhead, measured here and now
 
 checkpoints: $(READY)  ## train the bundled checkpoints again
 	$(BIN)/python checkpoints/build.py
+
+tables: $(READY)  ## the generated tables of README and docs
+	$(BIN)/python docs/tables.py
 
 screenshots: $(READY)  ## the pictures of the README
 	$(BIN)/python docs/screenshots.py

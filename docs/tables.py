@@ -1,0 +1,107 @@
+"""The generated tables of README.md and docs/*.md: `python docs/tables.py` writes them anew, `--check` says whether they hold.
+
+A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Words come from the registries, numbers from bundled
+runs and studies, so that none is typed.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import ffcore
+from ffcore import catalogue
+
+ROOT = Path(__file__).parent.parent
+_PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def models() -> str:
+    """Every model, what it is, and what the bundled run of it reached."""
+    reached: dict[str, str] = {}
+    for run in _bundled():
+        if run.config["data"]["name"] == "mnist" and run.config.get("preset") is None:
+            reached.setdefault(run.config["model"]["name"], _percent(run.status()["result"]["test_accuracy"]))
+    known = [model for model in catalogue.models() if model["faithful"]]
+    known.sort(key=lambda model: (model["name"] != "ff", not model["is_local"], model["name"]))
+    rows = [(f"`{m['name']}`", _first(m["about"]), m["source"], reached.get(m["name"], "–")) for m in known]
+    return _table(("model", "", "source", "bundled run, test"), rows)
+
+
+def negatives() -> str:
+    """Every strategy and what a net learns from it under one protocol, best first."""
+    told = {item["name"]: item for item in catalogue.negatives()}
+    study = json.loads((ROOT / "checkpoints" / "studies" / "negatives-mnist.json").read_text("utf-8"))
+    rows = []
+    for row in sorted(study["rows"], key=lambda row: -row["readouts"]["probe"]["mean"]):
+        item = told.get(row["row"])
+        flawed = "" if item is None or item["faithful"] else " (flawed)"
+        by = [_spread(row["readouts"].get(name)) for name in ("goodness", "probe")]
+        lost = ", ".join(f"{100 * share:.1f}" for share in row.get("hardness") or []) or "–"
+        dead = "–" if row.get("dead") is None else f"{row['dead']:.0%}"
+        name, about = (f"`{row['row']}`{flawed}", _first(item["about"])) if item else (f"*{row['row']}*", "")
+        rows.append((name, about, "yes" if item and item["embeds_label"] else "no" if item else "–", *by, lost, dead))
+    return _table(("negatives", "", "labels shown", "by goodness", "by probe", "pairs lost, by layer", "dead"), rows)
+
+
+def zoo() -> str:
+    """The bundled checkpoints."""
+    rows = []
+    for run in _bundled():
+        result, facts, config = run.status()["result"], run.config["facts"], run.config
+        trained = f"{run.status()['epoch']} epochs, {run.status()['train_seconds']:.0f} s"
+        accuracy = f"{_percent(result['test_accuracy'])} by {result['readout']}"
+        rows.append((f"`{run.dir.name}`", config.get("preset") or config["model"]["name"], facts["data_title"], accuracy, trained))
+    return _table(("checkpoint", "model or preset", "data", "test accuracy", "training"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {"models": models, "negatives": negatives, "zoo": zoo}
+
+
+def filled(text: str) -> str:
+    """The text with every table in it made anew. Raises KeyError for a table that nobody makes."""
+    return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", text)
+
+
+def _bundled() -> list[ffcore.Run]:
+    runs = [run for run in ffcore.list_runs(ffcore.bundled_root(), bundled=False) if not run.problem]
+    return sorted(runs, key=lambda run: (run.dir.name != "ff-mnist", run.dir.name))
+
+
+def _first(text: str) -> str:
+    """The first sentence of a docstring, on one line."""
+    return re.split(r"(?<=\.)\s+(?=[A-Z]|$)", " ".join(text.split("\n\n")[0].split()))[0].rstrip(".")
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.2f}%"
+
+
+def _spread(told: dict | None) -> str:
+    if not told:
+        return "–"
+    return f"{100 * told['mean']:.2f}" + (f" ± {100 * told['sd']:.2f}" if told.get("n", 1) > 1 and told["sd"] else "")
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    lines = [tuple(head), *map(tuple, rows)]
+    lines.insert(1, ("---",) * len(lines[0]))
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def main() -> int:
+    """Writes what changed; with --check, only says so."""
+    check, stale = "--check" in sys.argv, 0
+    for file in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        text = file.read_text("utf-8")
+        if (new := filled(text)) != text:
+            stale += 1
+            print(f"{file.name}: {'is out of step; run `make tables`' if check else 'written anew'}")
+            if not check:
+                file.write_text(new, "utf-8")
+    return stale if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
