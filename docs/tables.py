@@ -52,7 +52,8 @@ def zoo() -> str:
         result, facts, config = run.status()["result"], run.config["facts"], run.config
         trained = f"{run.status()['epoch']} epochs, {run.status()['train_seconds']:.0f} s"
         accuracy = f"{_percent(result['test_accuracy'])} by {result['readout']}"
-        rows.append((f"`{run.dir.name}`", config.get("preset") or config["model"]["name"], facts["data_title"], accuracy, trained))
+        what = config.get("preset") or config["model"]["name"]
+        rows.append((f"`{run.dir.name}`", what, facts["data_title"], accuracy, trained))
     return _table(("checkpoint", "model or preset", "data", "test accuracy", "training"), rows)
 
 
