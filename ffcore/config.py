@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ffcore import __version__
 from ffcore.data import DATASETS, DataSettings, ensure
@@ -66,7 +66,18 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bf16"] = Field(
         "auto", description="bf16: matrix products in bfloat16; auto: where the processor or GPU is good at it"
     )
-    compile: bool = Field(False, description="torch.compile the layers' losses: a minute at the start, faster steps after")
+    compile: Literal["auto", "off", "fuse"] = Field(
+        "auto",
+        description="auto: on a GPU, every step is one CUDA graph; fuse: also torch.compile what a layer computes, which takes "
+        "a minute at the start; off: operation by operation",
+    )
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _once_yes_or_no(cls, value: Any) -> Any:
+        """Older runs say true or false."""
+        return {True: "fuse", False: "off"}[value] if isinstance(value, bool) else value
+
     keep_weights: bool = Field(
         True, description="keep the weights after epochs 0, 1, 2, 4, 8 … in half precision, for looking back"
     )

@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -13,9 +14,10 @@ from ffcore import neurons, readout, telemetry
 from ffcore.config import TrainSettings
 from ffcore.data import Data
 from ffcore.errors import Failed
+from ffcore.graphs import Graphs
 from ffcore.labels import Sample
 from ffcore.models import MODELS
-from ffcore.models.base import Model, generator
+from ffcore.models.base import Model, Term, generator
 from ffcore.negatives import STRATEGIES
 from ffcore.negatives.base import Pair, Strategy
 from ffcore.registry import build
@@ -91,39 +93,76 @@ class Trainer:
         turns = max(1, len(self.in_turn)) if self.train.schedule == "greedy" else 1
         self.epochs = self.train.epochs * turns
         self.steps = self.epochs * self.steps_per_epoch
-        self.optimisers = [self._optimiser(group) for group in self.groups]
-        self.schedules = [self._schedule(i) for i in range(len(self.groups))]
+        # on a GPU the rates lie there, where a recorded step finds them
+        gpu = self.device.type == "cuda"
+        self.rates = [torch.tensor(self.train.lr, device=self.device) if gpu else self.train.lr for _ in self.groups]
+        self.optimisers = [self._optimiser(group, rate) for group, rate in zip(self.groups, self.rates, strict=True)]
+        self.taken = [0] * len(self.groups)  # steps of each group
+        self.turns = [self._turns(i) for i in range(len(self.groups))]
         self.step, self.seconds = 0, 0.0
         self.checked: readout.Evaluation | None = None  # the last validation
         self.checked_step = -1
-        if self.train.compile:
+        if self.train.compile == "fuse":
             setattr(self.model, self.model.compiles, torch.compile(getattr(self.model, self.model.compiles)))
+        self.graphs = self._graphs()
 
     @property
     def remedy(self) -> str:
         """What to do about a loss that is no number."""
         return "lower train.lr" + (" or model.alpha" if "alpha" in type(self.model.settings).model_fields else "")
 
-    def _optimiser(self, group) -> torch.optim.Optimizer:
-        t, fused = self.train, self.device.type in ("cpu", "cuda")
+    def _optimiser(self, group: list, rate: float | Tensor) -> torch.optim.Optimizer:
+        t, how = self.train, {"fused": self.device.type in ("cpu", "cuda")}
         if t.optimiser == "sgd":
-            return torch.optim.SGD(group, t.lr, momentum=t.momentum, weight_decay=t.weight_decay, fused=fused)
+            return torch.optim.SGD(group, rate, momentum=t.momentum, weight_decay=t.weight_decay, **how)
         kind = torch.optim.AdamW if t.optimiser == "adamw" else torch.optim.Adam
-        return kind(group, t.lr, weight_decay=t.weight_decay, fused=fused)
+        return kind(group, rate, weight_decay=t.weight_decay, capturable=self.device.type == "cuda", **how)
 
-    def _schedule(self, group: int) -> torch.optim.lr_scheduler.LRScheduler:
-        optimiser, lr = self.optimisers[group], self.train.lr
+    def _graphs(self) -> Graphs | None:
+        if self.device.type != "cuda" or self.train.compile == "off" or not self.model.steady:
+            return None
+        batch = min(self.train.batch_size, len(self.data.train.y))
+        return Graphs(self.on, batch, self.rng.values(), self.model.parameters())
+
+    @property
+    def how(self) -> str:
+        """How steps are taken, for the log."""
+        if self.graphs is None or self.graphs.why:
+            return "steps one by one" + (f", since {self.graphs.why}" if self.graphs else "")
+        return f"steps as CUDA graphs ({len(self.graphs.recorded)} recorded)"
+
+    def _turns(self, group: int) -> int:
+        """Steps that a group takes in all, at least 1."""
         if group not in self.in_turn:
             steps = -(-self.steps // self.train.head_every)
         elif self.train.schedule == "staggered":
             steps = self.last(self.in_turn.index(group))
         else:
             steps = self.steps if self.train.schedule == "together" else -(-self.steps // len(self.in_turn))
-        steps = max(1, steps)
-        if self.train.lr_schedule == "one_cycle":
-            return torch.optim.lr_scheduler.OneCycleLR(optimiser, lr, total_steps=steps + 1, cycle_momentum=False)
-        down = (lambda n: min(1.0, 2 * (1 - n / steps))) if self.train.lr_schedule == "linear" else (lambda n: 1.0)
-        return torch.optim.lr_scheduler.LambdaLR(optimiser, down)
+        return max(1, steps)
+
+    def rate(self, group: int) -> float:
+        """The learning rate of a group's next step.
+
+        one_cycle (Smith & Topin 2019, arXiv 1708.07120) with PyTorch's defaults: a half-cosine from lr/25 up to lr over 30%
+        of the steps, another down to lr/250,000.
+        """
+        lr, taken, turns = self.train.lr, self.taken[group], self.turns[group]
+        if self.train.lr_schedule == "constant":
+            return lr
+        if self.train.lr_schedule == "linear":
+            return lr * min(1.0, 2 * (1 - taken / turns))
+        peak = 0.3 * (turns + 1) - 1
+        begin, end, at = (lr / 25, lr, taken / peak) if taken <= peak else (lr, lr / 25e4, (taken - peak) / (turns - peak))
+        return end + (begin - end) / 2 * (math.cos(math.pi * at) + 1)
+
+    def set_rates(self, groups: Iterable[int]) -> None:
+        """Give the groups that are about to learn the rate of this step."""
+        for group in groups:
+            if isinstance(self.rates[group], Tensor):
+                self.rates[group].fill_(self.rate(group))
+            else:
+                self.optimisers[group].param_groups[0]["lr"] = self.rate(group)
 
     def last(self, turn: int) -> int:
         """Steps from the start on in which a layer learns under the staggered schedule: the deeper, the longer."""
@@ -141,38 +180,62 @@ class Trainer:
         heads = set(range(len(self.groups))) - set(self.in_turn) if step % self.train.head_every == 0 else set()
         return {*layers, *heads}
 
-    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The epoch's batches from the `first` on: images in [0, 1], labels. The order depends on seed and epoch alone."""
-        x, y = self.data.train
+    def order(self, epoch: int, first: int) -> tuple[Tensor, ...]:
+        """The epoch's batches from the `first` on, as indices (B,). Their order depends on seed and epoch alone."""
+        images = len(self.data.train.y)
         if self.steps_per_epoch == 1:  # the full batch, always in the same order
-            yield x.float().div_(255), y
-            return
-        order = torch.randperm(
-            len(y), generator=generator(self.config["seed"], f"batches {epoch}", self.device), device=self.device
-        )
-        for chosen in order.split(self.train.batch_size)[first:]:
-            yield x[chosen].float().div_(255), y[chosen]
+            return (torch.arange(images, device=self.device),)
+        rng = generator(self.config["seed"], f"batches {epoch}", self.device)
+        return torch.randperm(images, generator=rng, device=self.device).split(self.train.batch_size)[first:]
 
-    def learn(self, x: Tensor, y: Tensor) -> list:
-        """One step: every active group takes its local loss, in turn. Returns the terms."""
-        done = []
+    def take(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """The images of indices (B,) in [0, 1], and their labels."""
+        return self.data.train.x[chosen].float().div_(255), self.data.train.y[chosen]
+
+    def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The epoch's batches from the `first` on: images in [0, 1], labels."""
+        return map(self.take, self.order(epoch, first))
+
+    def learn(self, x: Tensor, y: Tensor) -> list[Term]:
+        """One step on images (B, C, H, W) in [0, 1] with labels (B,). Returns the terms, without gradient."""
+        return self._around(lambda groups: self.compute(x, y, groups))
+
+    def learn_from(self, chosen: Tensor) -> list[Term]:
+        """One step on the training images of these indices (B,), by way of a CUDA graph where there is one."""
+        return self._around(lambda groups: (self.graphs or self.on)(chosen, groups))
+
+    def on(self, chosen: Tensor, groups: set[int]) -> tuple[list[Term], Tensor, Tensor]:
+        """What a step computes from indices (B,): everything that a graph records."""
+        return self.compute(*self.take(chosen), groups)
+
+    def _around(self, compute: Callable[[set[int]], tuple[list[Term], Tensor, Tensor]]) -> list[Term]:
+        """A step: what depends on how many came before, then `compute`, then what is done between two steps."""
+        groups = self.active(self.step)
         self.model.progress = self.step / max(1, self.steps)
+        self.set_rates(groups)
+        terms, x, y = compute(groups)
+        with readout.autocast(self.train.precision, self.device):
+            self.tend(x, y)
+        for group in {term.group for term in terms}:  # once a step, however many terms a group had
+            self.taken[group] += 1
+        self.step += 1
+        return terms
+
+    def compute(self, x: Tensor, y: Tensor, groups: set[int]) -> tuple[list[Term], Tensor, Tensor]:
+        """Every one of `groups` takes its local loss, in turn; returns the terms, and the images and labels as seen."""
+        done = []
         if self.train.drop_pixels:
             x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"])
         with readout.autocast(self.train.precision, self.device):
             view = self.model.view()
             pair = self.strategy(x, y, view, self.rng["negatives"]) if self.strategy else None
-            for term in self.model.terms(x, y, pair, self.active(self.step), view):
+            for term in self.model.terms(x, y, pair, groups, view):
                 optimiser = self.optimisers[term.group]
                 optimiser.zero_grad(set_to_none=True)
                 term.loss.backward()
                 optimiser.step()
-                done.append(term)
-            for group in {term.group for term in done}:  # once a step, however many terms a group had
-                self.schedules[group].step()
-            self.tend(x, y)
-        self.step += 1
-        return done
+                done.append(term._replace(loss=term.loss.detach()))
+        return done, x, y
 
     @torch.no_grad()
     def tend(self, x: Tensor, y: Tensor) -> None:
@@ -211,8 +274,8 @@ class Trainer:
         ticked, ticked_step = time.perf_counter(), self.step
         while self.step < self.steps:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for x, y in self.batches(epoch, first):
-                terms = self.learn(x, y)
+            for chosen in self.order(epoch, first):
+                terms = self.learn_from(chosen)
                 now = time.perf_counter()
                 if now - ticked >= TICK:
                     speed = (self.step - ticked_step) / (now - ticked)
@@ -223,7 +286,7 @@ class Trainer:
                 yield event("alarm", message=message)
             yield event("epoch", **told)  # last, since a state may be saved after it
 
-    def tick(self, terms: list, steps_per_second: float) -> dict[str, Any]:
+    def tick(self, terms: list[Term], steps_per_second: float) -> dict[str, Any]:
         """What the last step saw: loss, and each layer's goodness of positives and negatives."""
         loss = sum(term.loss.item() for term in terms)
         if loss != loss or abs(loss) == float("inf"):
@@ -288,15 +351,14 @@ class Trainer:
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"rng.{purpose}": rng.get_state() for purpose, rng in self.rng.items()}
         plain = []
-        for i, (optimiser, schedule) in enumerate(zip(self.optimisers, self.schedules, strict=True)):
+        for i, optimiser in enumerate(self.optimisers):
             inner = optimiser.state_dict()
             for index, values in inner["state"].items():
                 for key, value in values.items():
                     if value is not None:
                         tensors[f"optimiser.{i}.{index}.{key}"] = torch.as_tensor(value)
-            schedule = {k: v for k, v in schedule.state_dict().items() if isinstance(v, int | float | list)}
-            schedule.pop("lr_lambdas", None)
-            plain.append({"groups": inner["param_groups"], "schedule": schedule})
+            groups = [{k: float(v) if k == "lr" else v for k, v in group.items()} for group in inner["param_groups"]]
+            plain.append({"groups": groups, "taken": self.taken[i]})
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         position = {"step": self.step, "seconds": self.seconds, "plain": plain, **more}
         return tensors, {"state": json.dumps(position)}
@@ -314,6 +376,7 @@ class Trainer:
                     _, _, index, key = name.split(".", 3)
                     inner.setdefault(int(index), {})[key] = value
             self.optimisers[i].load_state_dict({"state": inner, "param_groups": plain["groups"]})
-            vars(self.schedules[i]).update(plain["schedule"])  # load_state_dict would want the functions, too
+            self.optimisers[i].param_groups[0]["lr"] = self.rates[i]  # the very tensor that recorded steps read
+            self.taken[i] = plain["taken"] if "taken" in plain else plain["schedule"]["last_epoch"]
         self.step, self.seconds = position["step"], position["seconds"]
         return position

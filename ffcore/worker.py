@@ -321,7 +321,7 @@ def _finish(run: Run, trainer: "Trainer", started: float) -> None:
     if run.config["test"]:
         split = trainer.data.test
         test = readout.evaluate(trainer.model, split.x, split.y, run.config["train"]["precision"])
-        run.write_arrays("evaluation.npz", test.arrays(split.y))
+        run.write_arrays("evaluation.npz", test.arrays(split.x, split.y))
         touched += 1
     run.append({"event": "end", "time": time.time(), "state": "done", "reason": None})
     run.write_status(
@@ -330,6 +330,7 @@ def _finish(run: Run, trainer: "Trainer", started: float) -> None:
         result={**_result(trainer, test), "peak_memory": _peak_memory(run.config["device"])},
     )  # fmt: skip
     (run.dir / "state.safetensors").unlink(missing_ok=True)
+    log(run, f"{trainer.how}")
     log(run, f"done: {run.stored_status()['result']['readouts']}")
 
 

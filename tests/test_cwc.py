@@ -206,8 +206,8 @@ def test_every_layer_learns_from_the_start_and_the_deeper_the_longer(toy):
     ]
     assert [step for step in range(16) if 3 in active[step]] == [0, 4, 8, 12]
     run(trainer)
-    for schedule in trainer.schedules:  # each had as many steps as it took
-        assert schedule.get_last_lr()[0] == pytest.approx(0, abs=1e-9)
+    for group in range(len(trainer.groups)):  # each had as many steps as it took
+        assert trainer.rate(group) == pytest.approx(0, abs=1e-9)
 
 
 @pytest.mark.parametrize("model", ["ff", "mono_forward", "backprop"])

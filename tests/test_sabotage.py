@@ -104,7 +104,7 @@ SABOTAGES = {
         FORMULAS + "one_hot_and_soft_labels_agree_and_the_neutral_one_is_shorter",
     ),
     "the read-out tries one label only": Sabotage(
-        "models/ff.py", "torch.addcmul(base, s, table[c])", "torch.addcmul(base, s, table[0])",
+        "models/ff.py", "table[c : c + together, None]", "table[:together, None]",
         RULE + "layer_1_shortcut_equals_brute_force_for_every_label[1.0-appended-rms]",
     ),
     "the miner's look starves layer 1": Sabotage(
@@ -128,7 +128,7 @@ SABOTAGES = {
         RULE + "resume_from_any_step_is_bit_identical[one_cycle-adamw]",
     ),
     "a resume forgets the learning rate's schedule": Sabotage(
-        "training.py", 'vars(self.schedules[i]).update(plain["schedule"])', "pass",
+        "training.py", 'self.taken[i] = plain["taken"]', 'plain["taken"]',
         RULE + "resume_from_any_step_is_bit_identical[linear-adamw]",
     ),
     "a resume keeps the events of lost steps": Sabotage(

@@ -93,7 +93,8 @@ class Model(nn.Module):
     Facts: `is_local` no loss reaches beyond its own group · `uses_negatives` · `has_goodness` · `can_generate` ·
     `labelled` it is shown labels, so goodness can be asked for under each ·
     `readouts` names of what `scores` returns, the default first · `recommended` dotted settings that suit it ·
-    `compiles` the method that torch.compile takes · `faithful` False for one that is flawed on purpose and reached by a
+    `compiles` the method that torch.compile takes · `steady` steps of the same groups do the same sums from first to last,
+    so that one can stand for all · `faithful` False for one that is flawed on purpose and reached by a
     preset only · `equation` its rule in TeX · `traces` special quantities in its terms' stats, name → what it is ·
     `wiring` what its paper adds to a stack of layers, (from, to, what flows), for the diagram.
     """
@@ -109,6 +110,7 @@ class Model(nn.Module):
     labelled: bool = True  # False for a net that is shown images alone, since its negatives need no labels
     recommended: ClassVar[Mapping[str, Any]] = {}
     compiles: ClassVar[str]
+    steady: ClassVar[bool] = True
     faithful: ClassVar[bool] = True
     equation: ClassVar[str] = ""
     traces: ClassVar[Mapping[str, str]] = {}

@@ -25,6 +25,7 @@ class Hybrid(ForwardForward):
     title = "Hybrid with backpropagation"
     source = "after the reference study ff-negative-samples, 2026; Hinton 2022, arXiv 2212.13345"
     is_local = False
+    steady = False  # r changes with the run
     readouts = ("softmax", "goodness")
     equation = (
         r"\mathcal L=(1-r)\sum_l\mathrm{softplus}\big(-\alpha(g_l^+-g_l^-)\big)+"
