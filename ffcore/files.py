@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and read with suspicion: JSON, npz without pickle, zips of a run."""
 
 import errno
+import functools
 import json
 import math
 import os
@@ -11,14 +12,14 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, ParamSpec, TypeVar
 
 from ffcore.errors import Failed, Refused
 
 SNAPSHOT = re.compile(r"epoch-(\d{4,6})\.npz", re.ASCII)
 WEIGHTS = re.compile(r"weights-(\d{4,6})\.safetensors", re.ASCII)
 PARTS = re.compile(  # what travels in a zip: no code, no pickle, no resume state, nothing that belongs to one machine
-    r"(config|status|study)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors"
+    r"(config|status|study|notes)\.json|events\.jsonl|(samples|evaluation)\.npz|weights\.safetensors"
     rf"|snapshots/({SNAPSHOT.pattern}|{WEIGHTS.pattern})"
     r"|analyses/[a-z0-9_]{1,40}-[0-9a-f]{16}/(request\.json|result\.json|arrays\.npz)",
     re.ASCII,
@@ -26,6 +27,29 @@ PARTS = re.compile(  # what travels in a zip: no code, no pickle, no resume stat
 MAX_JSON = 4 * 2**20  # bytes of one JSON file
 MAX_UNPACKED = 512 * 2**20  # bytes of a zip's contents, and again of the arrays inside its npz files
 MAX_ENTRIES = 20_000
+
+P, T = ParamSpec("P"), TypeVar("T")
+
+
+def read_only() -> bool:
+    """Does this process serve a dashboard that changes nothing (`ffcore app --read-only`)?"""
+    return os.environ.get("FFCORE_READ_ONLY", "") not in ("", "0")
+
+
+def door(what: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Marks a function through which a dashboard writes: it raises Refused where `read_only`, before anything is changed."""
+
+    def marked(function: Callable[P, T]) -> Callable[P, T]:
+        @functools.wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            if read_only():
+                remedy = "start your own with `ffcore app`, or unset FFCORE_READ_ONLY"
+                raise Refused(f"this dashboard is read-only: it does not {what}; {remedy}")
+            return function(*args, **kwargs)
+
+        return guarded
+
+    return marked
 
 
 def said(error: BaseException) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ffcore import data, runs, worker
 from ffcore.errors import Failed, Refused
+from ffcore.files import door
 from ffcore.runs import Run
 from ffcore.worker import Progress, cores, position
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["estimate", "pause", "position", "requeue", "resume", "stop", "submit", "train"]
 
 
+@door("start runs")
 def prepare(root: str | None = None, run_dir: str | None = None, here: bool = False, **asked) -> tuple[Run, data.Data]:
     """A new queued run from `configure`'s arguments, and its images (on its device if `here` is where it will train).
 
@@ -139,6 +141,7 @@ def check_resumable(run: Run) -> None:
         raise Refused(f"run {run.id} is {state} and has no saved state to go on from; train it anew: {run.command()}")
 
 
+@door("resume runs")
 def resume(run: Run | str, progress: Progress | None = None, root: str | None = None) -> "Trained":
     """Go on with a paused, stopped, failed or lost run, in this process, from its last saved state."""
     started = time.time()
@@ -148,6 +151,7 @@ def resume(run: Run | str, progress: Progress | None = None, root: str | None = 
     return worker.work(run, progress, started)
 
 
+@door("resume runs")
 def requeue(run: Run) -> None:
     """Go on with a paused, stopped, failed or lost run, queued, in a process of its own."""
     check_resumable(run)
@@ -156,6 +160,7 @@ def requeue(run: Run) -> None:
     start(run)
 
 
+@door("pause or stop runs")
 def ask(run: Run | str, want: str, root: str | None = None, wait: float = 10) -> Run:
     """Ask a living run to pause or stop, and wait up to `wait` seconds until it has. Raises Refused if it does not live."""
     run = runs.find(run, root) if isinstance(run, str) else run

@@ -1,6 +1,7 @@
 """Starts the dashboard, which is a Streamlit app beside this package."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 from ffcore.errors import Failed, Refused
 
+BASE_PATH = re.compile(r"[\w.-]*(/[\w.-]+)*", re.ASCII)
+
 
 def app_folder() -> Path:
     """Where the dashboard lies: inside a wheel, else beside the package."""
@@ -17,8 +20,20 @@ def app_folder() -> Path:
     return wheel if (wheel := package / "_app").is_dir() else package.parent / "app"
 
 
-def app(port: int = 8501, host: str = "127.0.0.1", root: str | None = None, data_root: str | None = None) -> None:
-    """Serve the dashboard until Ctrl-C. Raises Refused for a busy port or a missing Streamlit."""
+def app(
+    port: int = 8501,
+    host: str = "127.0.0.1",
+    root: str | None = None,
+    data_root: str | None = None,
+    base_path: str = "",
+    read_only: bool = False,
+) -> None:
+    """Serve the dashboard until Ctrl-C; `base_path`: where a proxy shows it, `read_only`: it starts, changes, deletes nothing.
+
+    Raises Refused for a busy port, a missing Streamlit, or a path that no address can hold.
+    """
+    if not BASE_PATH.fullmatch(base_path.strip("/")):
+        raise Refused(f"--base-path '{base_path}' is no path of an address; give letters, digits, . _ - and /, such as ff")
     if find_spec("streamlit") is None or find_spec("plotly") is None:
         raise Refused("the dashboard needs Streamlit and Plotly; pip install 'ffcore[app]'")
     try:
@@ -33,7 +48,9 @@ def app(port: int = 8501, host: str = "127.0.0.1", root: str | None = None, data
     main = app_folder() / "main.py"
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs
     env |= {key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value}
+    env |= {"FFCORE_READ_ONLY": "1"} if read_only else {}
     command = [sys.executable, "-m", "streamlit", "run", str(main), f"--server.port={port}", f"--server.address={host}"]
+    command += [f"--server.baseUrlPath={path}"] if (path := base_path.strip("/")) else []
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too, instead of leaving it behind
     try:
         status = subprocess.run([*command, "--server.headless=true"], env=env).returncode

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ffcore.data.sets import Entry
 from ffcore.errors import Refused
+from ffcore.files import door
 
 _TIMEOUT = 30.0  # seconds without an answer
 _IDX = "-ubyte"
@@ -43,6 +44,7 @@ def read(entry: Entry, root: Path):
     return pairs
 
 
+@door("download data")
 def download(entry: Entry, root: Path, progress: bool = True) -> None:
     """Fetch what is missing of the set, with torchvision's checksums; what lies there already stays. Raises Refused."""
     absent = missing(entry, root)
