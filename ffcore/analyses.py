@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ffcore import data, files, runs
+from ffcore import data, files, heldout, runs
 from ffcore.errors import Failed, Refused
 from ffcore.lab import ANALYSES
 from ffcore.lab.base import Tell
@@ -97,10 +97,24 @@ class Finding:
                 raise Refused(f"the arrays of {self.dir.name} are gone; {again}")
             return {}
         try:
-            return files.load_arrays(path)[0]
+            return self._filled(files.load_arrays(path)[0], told.get("held_out"))
         except Refused as error:
             raise Refused(f"{str(error).rpartition(';')[0]}; {again}") from None
 
+    def _filled(self, arrays: dict[str, Any], left_out: Any) -> dict[str, Any]:
+        """The arrays of a bundled finding as they were computed: in single precision, with the images that lie there once for
+        all findings. `left_out`: the names of these arrays; `index` says which of the run's validation images they hold."""
+        if not isinstance(left_out, list):
+            return arrays
+        whole = {key: value.astype("float32") if value.dtype == "float16" else value for key, value in arrays.items()}
+        if left_out:
+            found, index = heldout.stored(Run(self.dir.parents[1]), arrays["index"].max() + 1), arrays["index"]
+            if found is None or index.min() < 0:
+                raise Refused("the images that its arrays speak of are not here;")
+            whole |= dict.fromkeys(left_out, found[0][index])
+        return whole
+
+    @files.door("end analyses")
     def cancel(self) -> None:
         """End what computes it: a process of its own at once, another one when its analysis next tells how far it is."""
         if self.state not in LIVE:
@@ -195,6 +209,7 @@ def analyse(kind: str, *refs: Run | str, root: str | None = None, progress: Tell
     return finding
 
 
+@files.door("start analyses")
 def submit_analysis(finding: Finding) -> None:
     """Compute a finding in a process of its own, which waits for a place; nothing happens if it is there or under way."""
     if finding.state in ("done", *LIVE):

@@ -33,14 +33,15 @@ class Evaluation:
     goodness: Tensor | None  # (N, C, L)
     usual: dict[str, dict[str, float]]  # read-out → best score, and its lead over the next, that 99% of the images reach
 
-    def arrays(self, y: Tensor) -> dict:
-        """The confusion matrix and the worst errors as numpy arrays, to be stored."""
+    def arrays(self, x: Tensor, y: Tensor) -> dict:
+        """The confusion matrix and the worst errors among images x (N, C, H, W) as numpy arrays, to be stored."""
         return {
             "confusion": self.confusion.numpy(),
             "worst_index": self.worst.numpy(),
             "worst_label": y.cpu()[self.worst].numpy(),
             "worst_prediction": self.worst_scores.argmax(1).numpy(),
             "worst_goodness": self.worst_scores.numpy(),
+            "worst_images": x[self.worst.to(x.device)].cpu().numpy(),
         }
 
 

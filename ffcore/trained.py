@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ffcore import autopsy, data, lifetimes, readout, runs
+from ffcore import autopsy, data, heldout, lifetimes, readout, runs
 from ffcore.data import Split
 from ffcore.errors import Refused
 from ffcore.labels import Sample
@@ -43,14 +43,28 @@ class Trained(runs.Run):
         return model.eval()
 
     def held_out(self, images: int | None = None) -> Split:
-        """The run's first validation images and their labels, on the CPU.
+        """The run's first validation images and their labels, on the CPU; those of the bundled checkpoints come with ffcore.
 
-        Raises Refused where its data have none or are no longer the same.
+        Raises Refused where its data have none or are no longer the same, or there are too few here.
         """
-        loaded = self.data()
-        if not len(loaded.validation.y):
+        facts = self.config["facts"]
+        if not facts["sizes"].get("validation", 0):
             raise Refused(f"run {self.id} kept no validation images; train one with data.validation above 0")
-        return Split(*(part[:images].cpu() for part in loaded.validation))
+        if (found := heldout.stored(self, images)) is not None:
+            return Split(*(torch.from_numpy(part.copy()) for part in found))
+        if 0 < (few := heldout.held_out_here(self)) < (images or facts["sizes"]["validation"]):
+            raise Refused(
+                f"{few:,} of the {facts['sizes']['validation']:,} validation images of {facts['data_title']} come with ffcore; "
+                "ask for no more, or set FFCORE_DATA to where the data set lies"
+            )
+        return Split(*(part[:images].cpu() for part in self.data().validation))
+
+    def mean_image(self) -> Tensor:
+        """The mean of its training images, (C, H, W) in [0, 1]. Raises Refused as `data` does, where it does not come with
+        ffcore."""
+        if (found := heldout.mean_image(self)) is not None:
+            return torch.from_numpy(found.copy())
+        return self.data().train.x.cpu().float().mean(0) / 255
 
     def data(self) -> data.Data:
         """The images it was trained on, with their splits. Raises Refused where they are no longer the same."""

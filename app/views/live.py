@@ -313,10 +313,12 @@ def outcome(run: Run, result: dict) -> None:
 
 
 def errors(run: Run, evaluation: dict) -> None:
-    """The images that it was most wrong about; the run remembers their places only, so the data must be here."""
+    """The images that it was most wrong about; an older run remembers their places only, so the data must be here."""
     st.markdown("**Its worst errors** :small[the test images that it was most wrong about, and what it read]")
-    with st.empty(), st.skeleton(height=140):
-        images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()))
+    images = evaluation.get("worst_images")
+    if images is None:
+        with st.empty(), st.skeleton(height=140):
+            images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()))
     if isinstance(images, str):
         st.caption(images)
         return

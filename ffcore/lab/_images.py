@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ffcore import data
+from ffcore import data, heldout
 from ffcore.errors import Refused
 from ffcore.rundir import Run
 
@@ -19,8 +19,13 @@ def settle_held_out(settings: dict[str, Any], run: Run) -> dict[str, Any]:
     return {**settings, "n": min(settings["n"], held)}
 
 
-def check_images(run: Run, name: str | None = None) -> None:
-    """Raises Refused where a run's images, or those of the data set `name`, are not on this machine."""
+def check_images(run: Run, name: str | None = None, n: int | None = None) -> None:
+    """Raises Refused where a run's images, or those of the data set `name`, are not on this machine.
+
+    n: its first so many validation images will do.
+    """
+    if name is None and n is not None and heldout.held_out_here(run) >= n:
+        return
     name = name or run.config["data"]["name"]
     if not data.present(name, run.config.get("data_root")):
         put = "set FFCORE_DATA to where they lie" if name in data.DATASETS else "put them back there"

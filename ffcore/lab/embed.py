@@ -53,7 +53,7 @@ class Embed(Analysis):
 
     @classmethod
     def check_here(cls, settings, runs):
-        check_images(runs[0], settings["data"])
+        check_images(runs[0], settings["data"], settings["n"])
 
     @classmethod
     def measure(cls, runs, settings, tell, root):
@@ -64,11 +64,18 @@ class Embed(Analysis):
         from ffcore.trained import Trained
 
         run = runs[0]
-        loaded = run.data() if settings.data is None else _other(run, settings.data)
-        held = min(settings.n, len(loaded.validation.y))
-        parts = zip(loaded.validation, loaded.train, strict=True)
-        x, y = (torch.cat([part[:held], rest[: settings.n - held]]) for part, rest in parts)
-        own = list(loaded.classes) == list(run.config["facts"]["classes"])
+        facts = run.config["facts"]
+        name, title, classes = run.config["data"]["name"], facts["data_title"], facts["classes"]
+        held = min(settings.n, facts["sizes"].get("validation", 0))
+        if settings.data is None and held == settings.n:
+            x, y = run.held_out(held)
+        else:
+            loaded = run.data() if settings.data is None else _other(run, settings.data)
+            name, title, classes = loaded.name, loaded.title, loaded.classes
+            held = min(settings.n, len(loaded.validation.y))
+            parts = zip(loaded.validation, loaded.train, strict=True)
+            x, y = (torch.cat([part[:held], rest[: settings.n - held]]) for part, rest in parts)
+        own = list(classes) == list(facts["classes"])
         kept = settings.frames == "kept"
         epochs = run.kept() if kept else [run.epoch if run.epoch is not None else run.status()["epoch"]]
         told: dict[str, list] = {"xy": []}
@@ -106,10 +113,10 @@ class Embed(Analysis):
             "validation": held,
             "epochs": epochs,
             "trustworthiness": trust,
-            "classes": list(loaded.classes),
-            "answers": list(run.config["facts"]["classes"]),
-            "data": loaded.name,
-            "title": loaded.title,
+            "classes": list(classes),
+            "answers": list(facts["classes"]),
+            "data": name,
+            "title": title,
             "own_classes": own,
         }, {**arrays, "label": y.numpy().astype(np.int16), "index": np.arange(len(x), dtype=np.int32), "images": _small(x)}
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ffcore.data import Data, Split
+    from ffcore.data import Split
     from ffcore.models.base import Model
     from ffcore.rundir import Run
     from ffcore.trained import Trained
@@ -283,13 +283,12 @@ def _reconstructions(run: Trained, settings: Any, tell: Tell) -> Found:
     error = (again - real).square().flatten(1).mean(1)
     tell(0.5, "errors")
     arrays = {"images": again, "originals": held.x[index], "y": held.y[index], "index": index, "errors": error}
-    return {"error": error.mean().item(), "mean_image_error": _mean_image_error(run.data(), real)}, arrays
+    return {"error": error.mean().item(), "mean_image_error": _mean_image_error(run, real)}, arrays
 
 
-def _mean_image_error(data: Data, real: Tensor) -> float:
+def _mean_image_error(run: Trained, real: Tensor) -> float:
     """What the mean training image, the same for all, would have for an error."""
-    mean = data.train.x.float().mean(0) / 255
-    return (real - mean).square().mean().item()
+    return (real - run.mean_image()).square().mean().item()
 
 
 def _steps(run: Trained, settings: Any, tell: Tell) -> Found:
@@ -305,7 +304,7 @@ def _steps(run: Trained, settings: Any, tell: Tell) -> Found:
     error = (images - real).square().flatten(2).mean(2)
     arrays = {"images": images, "originals": held.x[index], "y": held.y[index], "index": index}
     arrays |= {"latents": torch.stack(z), "errors": error}
-    numbers = {"error": error.mean(1).tolist(), "mean_image_error": _mean_image_error(run.data(), real)}
+    numbers = {"error": error.mean(1).tolist(), "mean_image_error": _mean_image_error(run, real)}
     moved = torch.stack(z).diff(dim=0).norm(dim=2).mean(1)
     return {**numbers, "moved": [0.0, *moved.tolist()], "trained_steps": run.config["model"]["steps"]}, arrays
 

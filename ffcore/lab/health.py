@@ -11,6 +11,7 @@ from ffcore.registry import Settings
 TOP = 4  # images shown that drive a unit most
 TOLD = 8_000  # dead units at most whose numbers are told: half a kilobyte each
 STEP = 250  # images of the step whose gradient is told
+PROBE = 1_000  # validation images that snapshots speak of
 
 
 @ANALYSES.register("health")
@@ -32,7 +33,7 @@ class Health(Analysis):
 
     @classmethod
     def check_here(cls, settings, runs):
-        check_images(runs[0])
+        check_images(runs[0], n=settings["n"])
 
     @classmethod
     def measure(cls, runs, settings, tell, root):
@@ -42,7 +43,7 @@ class Health(Analysis):
         from ffcore.training import build_strategy
 
         (run,) = runs
-        model, held = run.model, run.held_out()
+        model, held = run.model, run.held_out(max(settings.n, PROBE))
         x, y = held.x[: settings.n].float() / 255, held.y[: settings.n]
         tell(0.1, "activities")
         with readout.autocast(run.config["train"]["precision"], "cpu"):

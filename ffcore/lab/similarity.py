@@ -41,7 +41,7 @@ class Similarity(Analysis):
 
     @classmethod
     def check_here(cls, settings, runs):
-        check_images(runs[0])
+        check_images(runs[0], n=settings["n"])
 
     @classmethod
     def measure(cls, runs, settings, tell, root):
