@@ -20,6 +20,7 @@ _IN = {  # module → its public names
     "studies": "study study_negatives study_remedies study_transfer",
     "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed health",
     "lifetimes": "unit_history objective_in_words evidence_in_words what_if",
+    "replays": "frames answers",
     "comparison": "groups differing headline transferred row_of compare probed sound_rows stored_studies",
     "pictures": "generate",
     "errors": "Refused Failed",
