@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 _IN = {  # module → its public names
     "jobs": "train submit resume requeue pause stop position estimate",
     "trained": "load evaluate summary Trained",
-    "runs": "find list_runs delete export import_zip Run runs_root bundled_root",
+    "runs": "find list_runs delete discard discarded restore purge annotate export import_zip Run runs_root bundled_root",
     "config": "configure parse_settings parse_grid",
-    "rundir": "command",
+    "rundir": "command asked set_words",
     "serve": "app",
     "catalogue": "examples doctor",
     "studies": "study study_negatives study_remedies study_transfer",
@@ -23,7 +23,10 @@ _IN = {  # module → its public names
     "replays": "frames answers",
     "comparison": "groups differing headline transferred row_of compare probed sound_rows stored_studies",
     "pictures": "generate",
+    "reading": "read",
+    "heldout": "held_out_here",
     "errors": "Refused Failed",
+    "files": "read_only",
 }
 _WHERE = {name: module for module, names in _IN.items() for name in names.split()}
 

@@ -191,6 +191,23 @@ def delete(run, root, as_json):
 
 @runs_group.command()
 @click.argument("run")
+@click.argument("words", nargs=-1, metavar="[TAG …]")
+@click.option("--note", metavar="TEXT", help="a note, instead of the one before")
+@click.option("--clear", is_flag=True, help="take all tags off")
+@runs_option
+@json_option
+def tag(run, words, note, clear, root, as_json):
+    """Add tags and a note to a run; without any, tell them."""
+    run = ffcore.find(run, root)
+    told = run.notes()
+    if words or clear or note is not None:
+        told = ffcore.annotate(run, [*([] if clear else told["tags"]), *words], note)
+    text = f"{run.id}: {', '.join(told['tags']) or 'no tags'}" + (f"\n{told['note']}" if told["note"] else "")
+    say({"run": run.id, **told}, as_json, text)
+
+
+@runs_group.command()
+@click.argument("run")
 @click.argument("file")
 @runs_option
 @json_option
@@ -541,11 +558,13 @@ def doctor(data_root, root, as_json):
 @cli.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 shows it to the whole network")
+@click.option("--base-path", default="", help="the path that a proxy in front serves it under, such as ff")
+@click.option("--read-only", is_flag=True, help="for a class or in public: nothing is started, changed or deleted")
 @runs_option
 @data_root_option
-def app(port, host, root, data_root):
+def app(port, host, base_path, read_only, root, data_root):
     """Open the dashboard."""
-    ffcore.app(port, host, root, data_root)
+    ffcore.app(port, host, root, data_root, base_path, read_only)
 
 
 class Display:

@@ -29,6 +29,7 @@ TERMINAL = {"stopped", "done", "failed"}
 STATES = LIVE | TERMINAL | {"paused"}  # what status.json may say; "lost" and "damaged" are only ever derived
 WANTS = ("run", "pause", "stop")
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9_]{1,40}(-[0-9a-f]{4}){1,4}", re.ASCII)
+MOST_TAGS, MOST_LETTERS = 20, 2_000  # of a run: tags, and letters of a note; a tag has 40 at most
 HANGS_AFTER = 120  # s without a heartbeat
 STARTS_WITHIN = 15  # s that a new process may take to lock a queued run before it counts as lost
 
@@ -207,12 +208,14 @@ class Run:
         return self._arrays("samples.npz")
 
     def evaluation(self) -> dict | None:
-        """confusion (C, C) and the worst errors, or None before the evaluation."""
+        """confusion (C, C) and the ≤ 25 worst errors (worst_index, worst_label, worst_prediction, worst_goodness and, but for
+        runs of older versions, worst_images), or None before the evaluation."""
         return self._arrays("evaluation.npz")
 
     def _arrays(self, name: str) -> dict | None:
         return files.load_arrays(self.dir / name)[0] if (self.dir / name).exists() else None
 
+    @files.door("resume, pause or stop runs")
     def control(self, want: str) -> None:
         """Ask the process behind the run to "run", "pause" or "stop"."""
         if want not in WANTS:
@@ -223,6 +226,13 @@ class Run:
         """What control.json asks for; "run" when it says nothing sensible."""
         want = files.read_json(self.dir / "control.json")[0].get("want")
         return want if want in WANTS else "run"
+
+    def notes(self) -> dict:
+        """{tags: [words], note: text} that people have put to the run, the tag that it began with among them."""
+        told, tag = files.read_json(self.dir / "notes.json")[0], self.config.get("tag")
+        tags, note = told.get("tags"), told.get("note")
+        tags = [word for word in tags if isinstance(word, str)] if isinstance(tags, list) else [tag] if tag else []
+        return {"tags": tags[:MOST_TAGS], "note": note if isinstance(note, str) else ""}
 
     def size_bytes(self) -> int:
         """Bytes of all files in the directory."""
@@ -351,17 +361,30 @@ def fingerprint(run: Run, epoch: int | None = None) -> str:
     return _digest_of(str(path), (at.st_mtime_ns, at.st_size))
 
 
+def asked(config: dict) -> dict:
+    """What `ffcore.train` and `submit` take to repeat a configuration: its named choices, then the settings that were given."""
+    named = {key: config[key]["name"] for key in ("model", "negatives", "data") if config.get(key)}
+    named |= {key: config[key] for key in ("preset", "data_root") if config.get(key)}
+    given = {"set": dict(config["given"])} if config.get("given") else {}
+    return {**named, "seed": config.get("seed", 0), **given, **({} if config.get("test", True) else {"test": False})}
+
+
 def command(config: dict) -> str:
-    """The `ffcore train …` line that repeats a configuration: its named choices, then the settings that were given."""
-    words = ["ffcore", "train", "--model", config["model"]["name"]]
-    words += ["--negatives", config["negatives"]["name"]] if config.get("negatives") else []
-    words += ["--data", config["data"]["name"]]
-    words += ["--preset", config["preset"]] if config.get("preset") else []
-    words += ["--data-root", config["data_root"]] if config.get("data_root") else []
-    words += ["--seed", str(config.get("seed", 0))]
-    for key, value in (config.get("given") or {}).items():
-        words += ["--set", f"{key}={_setting(value)}"]
-    return shlex.join(words + ([] if config.get("test", True) else ["--no-test"]))
+    """The `ffcore train …` line that repeats a configuration, as `asked` tells it."""
+    words = ["ffcore", "train"]
+    for key, value in asked(config).items():
+        if key == "test":
+            words.append("--no-test")
+        elif key == "set":
+            words += [word for pair in set_words(value) for word in ("--set", pair)]
+        else:
+            words += [f"--{key.replace('_', '-')}", str(value)]
+    return shlex.join(words)
+
+
+def set_words(settings: dict) -> list[str]:
+    """`KEY=VALUE` for each setting, as --set and Train's address take them."""
+    return [f"{key}={_setting(value)}" for key, value in settings.items()]
 
 
 def _setting(value: object) -> str:

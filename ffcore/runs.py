@@ -10,14 +10,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from ffcore import files
+from ffcore import files, rundir
 from ffcore.errors import Refused
 from ffcore.rundir import BLANK, FORMAT, ID, LIVE, STATES, TERMINAL, Run, bundled_root, is_event
 
 __all__ = [
-    "ID", "LIVE", "STATES", "TERMINAL", "Run", "bundled_root", "create", "delete", "export", "find", "import_zip",
-    "list_runs", "runs_root",
+    "ID", "LIVE", "STATES", "TERMINAL", "Run", "annotate", "bundled_root", "create", "delete", "discard", "discarded", "export",
+    "find", "import_zip", "list_runs", "purge", "restore", "runs_root",
 ]  # fmt: skip
+
+TRASH = ".trash"  # in the runs folder: runs that were discarded, and can come back
+KEPT_DAYS = 7
 
 
 def runs_root(root: str | Path | None = None) -> Path:
@@ -117,8 +120,92 @@ def _check_vacant(target: Path, elsewhere: str) -> None:
         raise Refused(f"{target} is not writable; {elsewhere}")
 
 
+@files.door("delete runs")
 def delete(run: Run) -> None:
-    """Remove a run's directory for good. Refuses a bundled or living run, a link, and whatever is no run directory."""
+    """Remove a run's directory for good. Refuses a bundled or living run, one that an analysis is at work on, a link, and
+    whatever is no run directory."""
+    _check_deletable(run)
+    trash = run.dir.with_name(f".{run.dir.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        run.dir.rename(trash)  # gone from every list at once, however long the rest takes
+        shutil.rmtree(trash)  # unlinks links, never follows them
+    except OSError as error:
+        raise Refused(f"cannot delete {run.dir}: {files.said(error)}; check who owns it") from None
+
+
+@files.door("delete runs")
+def discard(run: Run) -> Run:
+    """Put a run into the trash of its runs folder, where it stays for a week; returns it there. Refuses as `delete` does.
+
+    What has lain there for longer is removed for good.
+    """
+    _check_deletable(run)
+    place = run.dir.parent / TRASH
+    purge(run.dir.parent, KEPT_DAYS)
+    target = place / run.dir.name
+    try:
+        place.mkdir(exist_ok=True)
+        if _exists(target):
+            raise Refused(f"{target} is taken by a run of the same name; empty the trash first")
+        run.dir.rename(target)
+        os.utime(target)  # since when it lies there
+    except OSError as error:
+        raise Refused(f"cannot move {run.dir} to the trash: {files.said(error)}; check who owns it") from None
+    return Run(target)
+
+
+def discarded(root: str | Path | None = None) -> list[Run]:
+    """The runs in the trash, the last to come first."""
+    found = [Run(d) for d in _directories(runs_root(root) / TRASH) if _looks_like_run(d)]
+    return sorted(found, key=lambda run: run.dir.stat().st_mtime, reverse=True)
+
+
+@files.door("bring runs back")
+def restore(name: str, root: str | Path | None = None) -> Run:
+    """Bring a run back from the trash, by its directory's name. Refuses where its old place is taken."""
+    run = next((run for run in discarded(root) if run.dir.name == name), None)
+    if run is None:
+        raise Refused(f"no run '{name}' in the trash; it may have been removed for good")
+    target = runs_root(root) / name
+    if _exists(target):
+        raise Refused(f"{target} is taken; move it away and restore again")
+    try:
+        return Run(run.dir.rename(target))
+    except OSError as error:
+        raise Refused(f"cannot restore {run.dir}: {files.said(error)}; check who owns it") from None
+
+
+@files.door("delete runs")
+def purge(root: str | Path | None = None, days: float = 0) -> int:
+    """Remove for good what has lain in the trash for so many days; returns how many runs that were."""
+    old = [run for run in discarded(root) if time.time() - run.dir.stat().st_mtime >= 86_400 * days]
+    for run in old:
+        try:
+            shutil.rmtree(run.dir)
+        except OSError as error:
+            raise Refused(f"cannot remove {run.dir}: {files.said(error)}; check who owns it") from None
+    return len(old)
+
+
+@files.door("change tags or notes")
+def annotate(run: Run, tags: list[str] | None = None, note: str | None = None) -> dict:
+    """Put these tags and this note to a run instead of those before, None leaving them; returns its notes."""
+    if run.bundled:
+        raise Refused(f"'{run.id}' is a bundled checkpoint; tag runs of your own only")
+    if run.problem:
+        raise Refused(f"{run.dir} is damaged: {run.problem}; choose another run")
+    told = run.notes()
+    if tags is not None:
+        told["tags"] = list(dict.fromkeys(word for tag in tags if (word := " ".join(tag.split()))))
+    told["note"] = told["note"] if note is None else note.strip()
+    most, letters = rundir.MOST_TAGS, rundir.MOST_LETTERS
+    if len(told["tags"]) > most or any(len(tag) > 40 for tag in told["tags"]) or len(told["note"]) > letters:
+        raise Refused(f"a run takes {most} tags of 40 letters and a note of {letters:,}; shorten them")
+    run.replace("notes.json", files.to_json(told))
+    return told
+
+
+def _check_deletable(run: Run) -> None:
     if run.bundled:
         raise Refused(f"'{run.id}' is a bundled checkpoint and stays; delete runs of your own only")
     if run.dir.is_symlink():
@@ -127,12 +214,22 @@ def delete(run: Run) -> None:
         raise Refused(f"{run.dir} is not a run directory: {run.problem}; remove it by hand if you mean it")
     if run.state in LIVE or run.locked():
         raise Refused(f"run {run.id} is alive; `ffcore stop {run.id}` first")
-    trash = run.dir.with_name(f".{run.dir.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        run.dir.rename(trash)  # gone from every list at once, however long the rest takes
-        shutil.rmtree(trash)  # unlinks links, never follows them
-    except OSError as error:
-        raise Refused(f"cannot delete {run.dir}: {files.said(error)}; check who owns it") from None
+    if kind := _analysed(run):
+        raise Refused(f"an analysis ({kind}) is at work on run {run.id}; wait for it, or cancel it on its page")
+
+
+def _analysed(run: Run) -> str | None:
+    """The kind of an analysis that a process computes of this run now, or will in a moment; of two runs it lies with one."""
+    place = run.dir.parent
+    for file in [*place.glob("analyses/*/request.json"), *place.glob("*/analyses/*/request.json")]:
+        of, status = (files.read_json(file.with_name(name))[0] for name in ("request.json", "status.json"))
+        if status.get("state") not in LIVE or str(run.dir) not in (of.get("runs") if isinstance(of.get("runs"), list) else []):
+            continue
+        since = status.get("queued_at")
+        starting = isinstance(since, int | float) and time.time() - since < rundir.STARTS_WITHIN
+        if Run(file.parent).locked() or (status["state"] == "queued" and starting):
+            return str(of.get("kind"))
+    return None
 
 
 def export(run: Run, file: str | Path) -> None:
@@ -156,6 +253,7 @@ def export(run: Run, file: str | Path) -> None:
     files.pack(run.dir, Path(file).absolute(), altered)
 
 
+@files.door("import runs")
 def import_zip(file: str | Path | BinaryIO, root: str | Path | None = None) -> Run:
     """The run in a zip that `export` made, under a fresh id if its own is taken. Anything else is refused whole.
 

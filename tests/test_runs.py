@@ -20,9 +20,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from safetensors.numpy import save
 
 from ffcore import files, rundir, runs
+from ffcore.config import configure
 from ffcore.errors import Failed, Refused
 
 CONFIG = {
@@ -949,3 +951,115 @@ def test_config_is_read_again_when_the_worker_has_added_to_it(run):
 def test_the_store_loads_no_torch():
     code = "import sys, ffcore.runs; sys.exit(bool({'torch', 'numpy', 'safetensors'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# The trash, and what people put to a run
+
+
+def test_a_discarded_run_is_gone_from_every_list_and_comes_back_as_it_was(run, root):
+    run.write_status(state="done")
+    before = tree(run.dir)
+    runs.discard(run)
+    assert runs.list_runs(root, bundled=False) == []
+    with pytest.raises(Refused, match="no run"):
+        runs.find(run.id, root)
+    [there] = runs.discarded(root)
+    assert there.id == run.id
+    assert runs.restore(there.dir.name, root).dir == run.dir
+    assert tree(run.dir) == before
+    assert runs.discarded(root) == []
+
+
+def test_a_run_does_not_come_back_over_another_one_or_from_elsewhere(run, root):
+    run.write_status(state="done")
+    place = runs.discard(run).dir
+    run.dir.mkdir()
+    with pytest.raises(Refused, match="is taken"):
+        runs.restore(run.dir.name, root)
+    for name in ("../x", "nope", ""):
+        with pytest.raises(Refused, match="in the trash"):
+            runs.restore(name, root)
+    assert place.is_dir()
+
+
+def test_the_trash_keeps_a_run_for_a_week(run, root):
+    run.write_status(state="done")
+    old = runs.discard(run).dir
+    day = 86_400
+    os.utime(old, (time.time() - 8 * day,) * 2)
+    young = runs.create(CONFIG, root)
+    young.write_status(state="done")
+    runs.discard(young)
+    assert [r.id for r in runs.discarded(root)] == [young.id]
+    assert runs.purge(root, days=1) == 0
+    assert runs.purge(root) == 1
+    assert runs.discarded(root) == []
+
+
+def test_the_living_are_not_discarded(run, holder):
+    with pytest.raises(Refused, match="alive"):
+        runs.discard(run)
+    assert run.dir.is_dir()
+
+
+@pytest.mark.parametrize("remove", [runs.delete, runs.discard])
+def test_a_run_that_an_analysis_is_at_work_on_stays(run, root, remove):
+    run.write_status(state="done")
+    other = runs.create(CONFIG, root)
+    other.write_status(state="done")
+    for place in (run.dir, other.dir, root):  # with it, with the first of two runs, or in the runs folder
+        finding = place / "analyses" / "similarity-0123456789abcdef"
+        finding.mkdir(parents=True)
+        request = {"kind": "similarity", "runs": [str(other.dir), str(run.dir)]}
+        (finding / "request.json").write_bytes(files.to_json(request))
+        (finding / "status.json").write_bytes(files.to_json({"state": "running"}))
+        with FileLock(finding / ".lock"), pytest.raises(Refused, match=r"similarity\) is at work"):
+            remove(run)
+        (finding / "status.json").write_bytes(files.to_json({"state": "queued", "queued_at": time.time()}))
+        with pytest.raises(Refused, match="at work"):  # its process is about to come
+            remove(run)
+        (finding / "status.json").write_bytes(files.to_json({"state": "queued", "queued_at": time.time() - 60}))
+    remove(run)  # nobody holds them any more
+    assert not run.dir.exists()
+
+
+def test_tags_and_a_note_are_kept_with_the_run_and_travel_with_it(run, root, tmp_path):
+    run.write_status(state="done")
+    assert run.notes() == {"tags": [], "note": ""}
+    runs.annotate(run, tags=[" good ", "good", "for  class", ""])
+    runs.annotate(run, note=" see lr ")
+    told = {"tags": ["good", "for class"], "note": "see lr"}
+    assert run.notes() == told
+    runs.export(run, tmp_path / "x.zip")
+    assert runs.import_zip(tmp_path / "x.zip", root).notes() == told
+
+
+def test_a_tag_given_at_the_start_is_the_first_until_it_is_taken_off(root):
+    run = runs.create({**CONFIG, "tag": "study"}, root)
+    assert run.notes()["tags"] == ["study"]
+    runs.annotate(run, tags=[])
+    assert run.notes()["tags"] == []
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tags": "x", "note": 3}', '{"tags": [1, {}], "note": null}'])
+def test_damaged_notes_are_none(run, text):
+    (run.dir / "notes.json").write_text(text)
+    assert run.notes() == {"tags": [], "note": ""}
+
+
+def test_too_many_words_and_a_bundled_run_are_refused(run):
+    for more in ({"tags": ["x" * 41]}, {"tags": [str(i) for i in range(21)]}, {"note": "x" * 2_001}):
+        with pytest.raises(Refused, match="shorten"):
+            runs.annotate(run, **more)
+    bundled = runs.create(CONFIG, run_dir=rundir.bundled_root() / "ff-mnist")
+    with pytest.raises(Refused, match="bundled"):
+        runs.annotate(bundled, tags=["x"])
+
+
+def test_what_a_run_asked_for_makes_the_same_configuration_again():
+    wanted = {"model": "ff", "negatives": "wrong_label", "data": "digits", "seed": 3, "test": False,
+              "set": {"model.widths": [16], "model.objective": "threshold"}}  # fmt: skip
+    config = configure(**wanted)
+    assert rundir.asked(config) == wanted
+    assert configure(**rundir.asked(config))["recipe"] == config["recipe"]
+    assert rundir.set_words(wanted["set"]) == ["model.widths=[16]", "model.objective=threshold"]
