@@ -341,10 +341,15 @@ def test_live_tells_what_a_finished_run_learnt(store):
     assert at.code[-1].value == store["ff"].command()
 
 
+def forget_images(run):
+    """As runs of older versions, which remember the places of their worst errors only."""
+    told = run.evaluation()
+    del told["worst_images"]
+    run.write_arrays("evaluation.npz", told)
+
+
 def test_live_shows_no_image_that_is_not_the_runs_own(store):
-    told = store["ff"].evaluation()
-    del told["worst_images"]  # as runs of older versions, which remember places only
-    store["ff"].write_arrays("evaluation.npz", told)
+    forget_images(store["ff"])
     facts = store["ff"].config["facts"]
     store["ff"].write_config(facts={**facts, "data_hash": "0" * 32})
     at = page("live", run=store["ff"].id)
@@ -353,6 +358,7 @@ def test_live_shows_no_image_that_is_not_the_runs_own(store):
 
 
 def test_live_says_where_data_are_missing(store):
+    forget_images(store["ff"])
     store["ff"].write_config(data={**store["ff"].config["data"], "name": "svhn"}, data_root=str(store["ff"].dir))
     assert "not in this machine's data folder" in words(page("live", run=store["ff"].id))
 
