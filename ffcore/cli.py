@@ -312,6 +312,28 @@ def _number(text: str | None) -> int | str | None:
 
 @cli.command()
 @click.argument("run")
+@click.argument("image", required=False, metavar="[IMAGE]")
+@click.option("--sample", type=int, metavar="N", help="instead of a file: the run's test image number N, from 1")
+@click.option("--drawing", metavar="TEXT", help="instead of a file: a drawing, as a link to the page Draw holds it")
+@click.option("--ink", is_flag=True, help="the file is a drawing: place it as the run's own images are placed")
+@click.option("--set", "more", multiple=True, metavar="KEY=N", help="x, y, turn, scale, noise, cover or seed")
+@runs_option
+@json_option
+def read(run, image, more, root, as_json, **options):
+    """What a run's net reads in one image: its answer, the scores, the goodness of every label and layer."""
+    given = ffcore.parse_settings(list(more))
+    if odd := given.keys() & {"run", "image", "root", *options}:
+        raise Refused(f"--set {min(odd)}: nothing that is done to an image; leave it out")
+    told = ffcore.read(run, image, root=root, **options, **given)
+    lines = [f"{told['run']} reads {told['class']} ({told['readout']} {told['best']:.4g}, {told['lead']:.3g} ahead)"]
+    lines += [f"{name:>12} {value:9.3f}" for name, value in zip(told["classes"], told["scores"][told["readout"]], strict=True)]
+    if told["odd"]:
+        lines.append(f"it may be nothing the net knows: 99% of validation images score higher ({', '.join(told['odd'])})")
+    say(told, as_json, "\n".join(lines))
+
+
+@cli.command()
+@click.argument("run")
 @click.option("--target", metavar="NAME", help="dataset whose classes are read  [fashion-mnist, else glyphs]")
 @click.option("--protocol", metavar="converged|reference", help="how the classifier is trained  [converged]")
 @click.option("--shots", type=int, help="images per class to learn from, mean of 5 draws  [all]")

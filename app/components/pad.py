@@ -1,41 +1,49 @@
 """A square to draw on, by mouse, finger, pen or arrow keys."""
 
-import base64
-import io
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import streamlit as st
-from PIL import Image
 
-SIDE = 280  # pixels
+from ffcore.data import strokes
+
+SIDE = 280  # points across
+_PEN = 24  # as thick as it looks; what a net sees is drawn anew with a pen as thick as MNIST's
 _HERE = Path(__file__).parent
-_START = "data:image/png;base64,"
-_MOST = 200_000  # characters of a drawing; a full one takes some ten thousand
+_MOST = 20_000  # numbers in a drawing; a full pad takes some thousand
 _LABEL = "drawing pad: draw with the pointer or the arrow keys; with Shift they move the pen without drawing; Delete clears"
 _pad = st.components.v2.component(
     "drawing_pad",
     html=f"""<div class="pad">
       <canvas width="{SIDE}" height="{SIDE}" tabindex="0" role="application" aria-label="{_LABEL}"></canvas>
-      <div class="pen"></div>
-      <button type="button">Clear</button>
+      <div class="pen"></div><div class="hint" aria-hidden="true">draw here</div>
+      <div class="tools"><button type="button">Undo</button><button type="button">Clear</button></div>
     </div>""",
     css=(_HERE / "pad.css").read_text("utf-8"),
     js=(_HERE / "pad.js").read_text("utf-8"),
 )
 
 
-def pad(*, key: str) -> np.ndarray | None:
-    """What is drawn on it, (SIDE, SIDE) uint8, white ink on black, told anew when a stroke ends; None: nothing yet."""
-    return decoded(_pad(key=key, on_png_change=lambda: None).png)
+def pad(*, key: str, on_change: Callable[[list[np.ndarray]], None] | None = None) -> np.ndarray | None:
+    """What is drawn on it, (280, 280) uint8, white ink on black, told anew when a stroke ends; None: nothing yet.
+
+    It fills the middle and has strokes as thick as MNIST's, however large it was drawn. `on_change` is called with the
+    strokes, (n, 2) points each, before the script runs again; with none when the reader has cleared the pad.
+    """
+
+    def heard() -> None:
+        if on_change:
+            on_change(paths_of(st.session_state[key].drawing))
+
+    paths = paths_of(_pad(key=key, data={"pen": _PEN}, on_drawing_change=heard).drawing)
+    return strokes.drawn(paths) if paths else None
 
 
-def decoded(url: object) -> np.ndarray | None:
-    """The grey pixels of a pad's data URL; None for anything else: a browser can send what it likes."""
-    if not isinstance(url, str) or not url.startswith(_START) or len(url) > _MOST:
-        return None
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(url.removeprefix(_START), validate=True)), formats=["PNG"]) as image:
-            return np.array(image.convert("L")) if image.size == (SIDE, SIDE) else None
-    except (ValueError, OSError, SyntaxError):  # Pillow's words for what is no PNG
-        return None
+def paths_of(told: object) -> list[np.ndarray]:
+    """The strokes of what a pad tells; none where it is anything else: a browser can send what it likes."""
+    paths = told.get("paths") if isinstance(told, Mapping) else None
+    if not isinstance(paths, list) or sum(len(p) if isinstance(p, list) else _MOST + 1 for p in paths) > _MOST:
+        return []
+    whole = all(p and len(p) % 2 == 0 and all(type(v) is int and abs(v) <= 4 * SIDE for v in p) for p in paths)
+    return [np.array(p, float).reshape(-1, 2) for p in paths] if whole else []

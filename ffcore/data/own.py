@@ -67,38 +67,26 @@ def read_image(file: str | Path | bytes | BinaryIO, shape: tuple[int, int, int])
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def centred(drawing: ndarray, shape: tuple[int, int, int]) -> Tensor:
-    """A drawing, white ink on black, placed as MNIST's digits are → (1, C, H, W) uint8 of the wanted shape.
-
-    drawing (H, W), of any size and brightness. The ink's box is scaled, its proportions kept, to fit the middle 20 of every
-    28 pixels; then it is moved until its centre of mass is the middle of the image, or it touches the rim. Raises Refused
-    when there is no ink.
-    """
+def read_ink(file: str | Path | bytes | BinaryIO) -> ndarray:
+    """The drawing in an image file, (H, W) uint8 of its own size: white ink on black, turned about where its rim is light."""
     import numpy as np
-    import torch
-    from PIL import Image
 
-    ink = np.asarray(drawing, np.float64)
-    if ink.ndim != 2 or not np.isfinite(ink).all():
-        raise Refused(f"a drawing of shape {ink.shape}: it is a grey image (H, W) of finite numbers; convert it")
-    if not ink.size or ink.max() <= 0:
-        raise Refused("nothing is drawn; draw a stroke first")
-    ink = np.clip(ink / ink.max(), 0, 1)
-    (top, bottom), (left, right) = (np.flatnonzero((ink > 0.1).any(axis))[[0, -1]] for axis in (1, 0))
-    ink = ink[top : bottom + 1, left : right + 1]
+    pixels = _pixels(file, None, "L")
+    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    return 255 - pixels if rim.mean() > 127 else pixels
+
+
+def centred(drawing: ndarray, shape: tuple[int, int, int]) -> Tensor:
+    """A drawing (H, W), white ink on black, placed as MNIST's digits are → (1, C, H, W) uint8 of the wanted shape.
+
+    As `strokes.placed`. Raises Refused when there is no ink.
+    """
+    import torch
+
+    from ffcore.data import strokes
+
     channels, *field = shape
-    scale = min(20 / 28 * whole / part for whole, part in zip(field, ink.shape, strict=True))
-    height, width = (max(1, round(scale * part)) for part in ink.shape)
-    small = Image.fromarray((255 * ink).astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
-    ink = np.array(small)
-    placed = np.zeros(field, np.uint8)
-    start = []
-    for axis, whole in enumerate(field):
-        weights = ink.sum(1 - axis, dtype=np.float64)
-        middle = weights @ np.arange(len(weights)) / max(weights.sum(), 1)
-        start.append(min(max(0, round(whole / 2 - middle)), whole - len(weights)))
-    placed[start[0] : start[0] + height, start[1] : start[1] + width] = ink
-    return torch.from_numpy(placed).expand(1, channels, *field).contiguous()
+    return torch.from_numpy(strokes.placed(drawing, tuple(field))).expand(1, channels, *field).contiguous()
 
 
 def read_arrays(path: str | Path, size: int) -> tuple[tuple[ndarray, ndarray], tuple[str, ...]]:
@@ -181,8 +169,8 @@ def _visible(folder: Path) -> list[Path]:
         raise Refused(f"{folder} cannot be read ({error.strerror}); give a folder that can") from None
 
 
-def _pixels(file: str | Path | bytes | BinaryIO, size: tuple[int, int], mode: str) -> ndarray:
-    """(H, W) for mode L or (H, W, 3) for RGB, uint8, of one image file."""
+def _pixels(file: str | Path | bytes | BinaryIO, size: tuple[int, int] | None, mode: str) -> ndarray:
+    """(H, W) for mode L or (H, W, 3) for RGB, uint8, of one image file; of its own size where none is given."""
     import numpy as np
     from PIL import Image, ImageOps
 
@@ -194,7 +182,8 @@ def _pixels(file: str | Path | bytes | BinaryIO, size: tuple[int, int], mode: st
             if "A" in image.getbands() or "transparency" in image.info:  # on white, as every viewer shows it
                 image = image.convert("RGBA")
                 image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return np.array(image.convert(mode).resize(size[::-1], Image.Resampling.BILINEAR))
+            image = image.convert(mode)
+            return np.array(image.resize(size[::-1], Image.Resampling.BILINEAR) if size else image)
     except Exception as error:  # a decoder may stumble over a damaged file in any way it likes
         name = file if isinstance(file, str | Path) else getattr(file, "name", "the file")
         reason = "cannot identify its format" if isinstance(error, Image.UnidentifiedImageError) else error
