@@ -1,9 +1,10 @@
 """The dashboard's door: page config and navigation, nothing else."""
 
+import lessons
 import streamlit as st
 
 st.set_page_config(page_title="Forward-Forward Explorer", page_icon="🔦", layout="wide")
-st.navigation(
+page = st.navigation(
     {
         "Explore": [
             st.Page("views/start.py", title="Start", icon=":material/lightbulb:", default=True),
@@ -33,4 +34,6 @@ st.navigation(
         ],
     },
     position="top",
-).run()
+)
+lessons.bar(page.url_path)
+page.run()

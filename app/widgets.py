@@ -12,6 +12,7 @@ from typing import Any
 import streamlit as st
 from components import copy_link
 
+import ffcore
 from ffcore import Failed, Refused, Run, list_runs
 
 LIVE = ("queued", "running")  # a process stands behind it
@@ -112,6 +113,21 @@ def explain(text: str) -> None:
         st.markdown(text)
 
 
+def hidden_parts() -> list[str]:
+    """The parts of a page that its address leaves out, `?hide=a,b`: a teacher's link shows what is needed and no more."""
+    return [part for part in st.query_params.get("hide", "").split(",") if part]
+
+
+def hidden(part: str) -> bool:
+    """Has the address left out this part of the page?"""
+    return part in hidden_parts()
+
+
+def read_only() -> bool:
+    """Does this server start, change and delete nothing? What would is to be shown disabled; the library refuses anyhow."""
+    return ffcore.read_only()
+
+
 @contextmanager
 def told_if_broken(what: str) -> Iterator[None]:
     """A run may hold anything, and a plug-in is any code: what fails costs its own place on the page, and says so in a line."""
@@ -140,7 +156,8 @@ def asked_number(key: str, low: int, high: int, default: int) -> int:
     text = st.query_params.get(key)
     if text is None:
         return default
-    if text.isascii() and text.isdigit() and len(text) < 10 and low <= int(text) <= high:
+    whole = text.removeprefix("-") if low < 0 else text
+    if whole.isascii() and whole.isdigit() and len(whole) < 10 and low <= int(text) <= high:
         return int(text)
     st.warning(f"The address asks for {key} {quote(text)}, but it runs from {low} to {high}. Showing {default}.")
     st.query_params[key] = str(default)
