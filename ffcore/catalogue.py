@@ -5,8 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from ffcore import data, runs
+from ffcore.cards import zoo
 from ffcore.errors import Refused
 from ffcore.registry import Registry, describe
+
+__all__ = [
+    "datasets", "doctor", "examples", "models", "negatives", "presets", "reading", "through", "training_settings", "zoo",
+]  # fmt: skip
 
 
 def _items(registry: Registry, name: str | None, tell) -> list[dict[str, Any]]:

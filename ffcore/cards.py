@@ -1,0 +1,214 @@
+"""Model cards: what a run is, how it was made, what it reached, and where it fails; made from the run's own files alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ffcore import heldout, lifetimes, runs
+from ffcore.errors import Refused
+from ffcore.presets import PRESETS
+from ffcore.rundir import Run, bundled_root
+
+MANY = 0.05  # share of dead units that a card calls a failing
+WEIGHTS = "MIT, as ffcore itself"
+
+
+def card(run: Run | str, root: str | None = None) -> str:
+    """The card of a run in Markdown: model, data and licence, seed and command, figures, what it is for, known failings.
+
+    Raises Refused for a damaged run.
+    """
+    run = run if isinstance(run, Run) else runs.find(run, root)
+    if run.problem:
+        raise Refused(f"{run.dir} is damaged: {run.problem}; choose another run")
+    preset = PRESETS[run.config["preset"]] if run.config.get("preset") in PRESETS else None
+    parts = [
+        f"# {run.id}",
+        _lead(run, preset),
+        "## How it was made\n\n" + _table(("", ""), _making(run)),
+        "```bash\n" + run.command() + "\n```",
+        "## Figures\n\n" + _figures(run),
+        "## What it is for\n\n" + _purpose(run, preset),
+        "## Known failings\n\n" + "\n".join(f"- {line}" for line in _failings(run, preset)),
+        "## Licence\n\n" + _licence(run),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def zoo() -> list[dict[str, Any]]:
+    """The bundled checkpoints, the newest first: {name, title, about, model, preset, data, readout, test_accuracy, dead (share
+    per layer), bytes, command}."""
+    told = []
+    for run in runs.list_runs(bundled_root(), bundled=False):
+        if run.problem:
+            continue
+        result, config = _result(run), run.config
+        preset = PRESETS[config["preset"]] if config.get("preset") in PRESETS else None
+        told.append({
+            "name": run.dir.name, "title": run.title(), "about": _lead(run, preset), "model": config["model"]["name"],
+            "preset": config.get("preset"), "data": config["facts"].get("data_title", config["data"]["name"]),
+            "readout": result.get("readout"), "test_accuracy": result.get("test_accuracy"), "dead": dead_units(run),
+            "bytes": run.size_bytes(), "command": run.command(),
+        })  # fmt: skip
+    return told
+
+
+def zoo_page() -> str:
+    """docs/zoo.md: the bundled checkpoints and what they are for, in Markdown."""
+    rows = []
+    for one in zoo():
+        dead = ", ".join(f"{share:.1%}" for share in one["dead"]) or "–"
+        right = f"{_percent(one['test_accuracy'])} by {one['readout']}"
+        link = f"[{one['name']}](../checkpoints/{one['name']}/README.md)"
+        rows.append((link, one["about"], one["data"], right, dead, f"{one['bytes'] / 1e6:.1f} MB"))
+    return (
+        "# Checkpoint zoo\n\n"
+        "Small finished runs that come with ffcore. Everything on the Explore and Analyse pages works from them with no "
+        "training, no data and no network. Each is an ordinary run: `ffcore.load(NAME)` in Python, `ffcore evaluate NAME`, "
+        "or the name in a page's run picker.\n\n"
+        + _table(("checkpoint", "what it is", "data", "test accuracy", "dead units, by layer", "size"), rows)
+        + "\n\nThis page and the cards are generated from the runs' own files by `make checkpoints`, which also trains them "
+        "again; `make check-checkpoints` measures every figure anew. The weights are in float16, and the figures are of "
+        "these weights. Validation images of the data sets come along in `checkpoints/data/`, under their own licences: "
+        "`index.json` there names them.\n"
+    )
+
+
+def dead_units(run: Run) -> list[float]:
+    """Share of units in each layer that the newest snapshot found silent on every image; [] without snapshots."""
+    try:
+        return [float(layer["out"]["dead"][-1].mean()) for layer in lifetimes.unit_history(run)["layers"]]
+    except Refused:
+        return []
+
+
+def _lead(run: Run, preset: Any) -> str:
+    """What it is, in a sentence."""
+    config = run.config
+    if preset and not preset.good:
+        return f"{preset.title}. Flawed on purpose, and kept for study ({preset.source or 'preset ' + preset.name})."
+    title, source, about = _model(config["model"]["name"])
+    how = []
+    if objective := config["model"].get("objective"):
+        how.append(f"{objective} objective")
+    if config.get("negatives"):
+        how.append(f"negatives {config['negatives']['name']}")
+    return f"{title}{f' ({source})' if source else ''}{', ' + ', '.join(how) if how else ''}. {about}".strip()
+
+
+def _model(name: str) -> tuple[str, str, str]:
+    """(title, source, first line about it); its bare name where no such model is known here."""
+    from ffcore.models import MODELS  # with torch
+
+    if name not in MODELS:
+        return f"`{name}`", "", ""
+    cls = MODELS[name]
+    return cls.title, cls.source, " ".join((cls.__doc__ or "").strip().partition("\n\n")[0].split())
+
+
+def _making(run: Run) -> list[tuple[str, str]]:
+    config, status, facts = run.config, run.status(), run.config["facts"]
+    sizes = facts.get("sizes", {})
+    counts = ", ".join(f"{sizes[key]:,} {key}" for key in ("train", "validation", "test") if key in sizes)
+    widths = config["model"].get("widths") or config["model"].get("channels")
+    rows = [
+        ("model", f"`{config['model']['name']}`" + (f", layers of {', '.join(map(str, widths))}" if widths else "")),
+        ("negatives", f"`{config['negatives']['name']}`" if config.get("negatives") else "none"),
+        ("preset", f"`{config['preset']}`" if config.get("preset") else ""),
+        ("data", f"{facts.get('provenance') or config['data']['name']} Images: {counts or 'unknown'}."),
+        ("random seed", str(config.get("seed", 0))),
+        ("training", f"{status['epoch']:g} epochs, {status['step']:,} steps, {status['train_seconds']:.0f} s on "
+                     f"{facts.get('device_name', config['device'])}, {facts.get('threads', '?')} threads, wall clock"),
+        ("made", f"{config.get('created', '')[:10]} with ffcore {facts.get('versions', {}).get('ffcore', '?')}, "
+                 f"PyTorch {facts.get('versions', {}).get('torch', '?')}"),
+    ]  # fmt: skip
+    return [row for row in rows if row[1]]
+
+
+def _figures(run: Run) -> str:
+    """Accuracies by read-out, and dead units."""
+    result = _result(run)
+    if not result.get("readouts"):
+        return f"None yet: the run is {run.state}."
+    sizes = run.config["facts"].get("sizes", {})
+    heads = ("read-out", *(f"{key} ({sizes.get(key, 0):,} images)" for key in ("validation", "test")))
+    first = result.get("readout")
+    rows = [
+        (f"{name}{' (its answer)' if name == first else ''}", _percent(right.get("validation")), _percent(right.get("test")))
+        for name, right in result["readouts"].items()
+        if isinstance(right, dict)
+    ]
+    told = _table(heads, rows)
+    if shares := dead_units(run):
+        dead = "; ".join(f"layer {layer}: {share:.1%}" for layer, share in enumerate(shares, 1))
+        told += f"\n\nDead units, never above 0 on up to 1,000 validation images: {dead}."
+    return told
+
+
+def _purpose(run: Run, preset: Any) -> str:
+    if preset and not preset.good:
+        lines = (("What one sees", preset.see), ("Why", preset.why), ("What mends it", preset.fix))
+        return "To see a failure and its cause. " + " ".join(f"**{head}.** {text}" for head, text in lines if text)
+    name = run.config["model"]["name"]
+    what = {
+        "untrained": "The baseline: random layers that never learn, under a read-out that does. What a trained net does not "
+        "exceed was not learnt.",
+        "backprop": "The baseline: what the usual way of training reaches with the same layers and images.",
+    }.get(name, "Study and teaching: to look into a finished net and compare learning rules on equal terms.")
+    return f"{what} It is no product: it knows one small data set and nothing else."
+
+
+def _failings(run: Run, preset: Any) -> list[str]:
+    """What the run's own files say against it."""
+    config, result, lines = run.config, _result(run), []
+    evaluation, classes = run.evaluation() or {}, config["facts"].get("classes", [])
+    if (table := evaluation.get("confusion")) is not None and len(table) == len(classes) and table.sum():
+        recall = table.diagonal() / table.sum(1).clip(1)
+        low = int(recall.argmin())
+        wrong = table.copy()
+        wrong[range(len(table)), range(len(table))] = 0
+        true, said = divmod(int(wrong.argmax()), len(table))
+        lines.append(
+            f"Of the test images it is least often right about “{classes[low]}” ({recall[low]:.1%}); its most frequent "
+            f"mistake is to read “{classes[true]}” as “{classes[said]}” ({int(wrong.max())} times)."
+        )
+    lines += [
+        f"{share:.0%} of the units of layer {layer} are dead." for layer, share in enumerate(dead_units(run), 1) if share > MANY
+    ]
+    if preset and not preset.good:
+        lines.append("All of it: the recipe is wrong on purpose.")
+    sizes = config["facts"].get("sizes", {})
+    if config["data"].get("train"):
+        lines.append(
+            f"It learnt from {sizes.get('train', 0):,} images, a part of the set: its figures do not compare with others'."
+        )
+    if not sizes.get("validation"):
+        lines.append("It held out no validation images, so nothing but the test images says how it does.")
+    if result.get("test_accuracy") is None:
+        lines.append("It was never asked about test images.")
+    lines.append("It answers whatever it is shown: it has no way to say “none of these”.")
+    lines.append("One random seed: another may differ by some tenths of a point.")
+    return lines
+
+
+def _licence(run: Run) -> str:
+    """Of the weights, where they are ours, and of the images that lie beside them."""
+    facts = run.config["facts"]
+    ours = f"Weights and figures: {WEIGHTS}. " if run.bundled else "The weights are yours. "
+    words = heldout.licence(run) or (facts.get("provenance") or "").rpartition("licence: ")[2].rstrip(".")
+    images = f"Images in it (samples, worst errors) are of {facts.get('data_title', run.config['data']['name'])}"
+    return f"{ours}{images}: {words or 'their owner’s'}."
+
+
+def _result(run: Run) -> dict[str, Any]:
+    result = run.status()["result"]
+    return result if isinstance(result, dict) else {}
+
+
+def _percent(share: Any) -> str:
+    return f"{100 * share:.2f}%" if isinstance(share, int | float) else "–"
+
+
+def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
