@@ -21,10 +21,13 @@ _IN = {  # module → its public names
     "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed health",
     "lifetimes": "unit_history objective_in_words evidence_in_words what_if",
     "replays": "frames answers",
-    "comparison": "groups differing headline transferred row_of compare probed sound_rows stored_studies",
+    "comparison": "groups differing headline transferred row_of compare course histograms probed sound_rows stored_studies "
+    "properties PROPERTIES",
     "pictures": "generate",
+    "probes": "linear unconverged",
     "reading": "read",
     "heldout": "held_out_here",
+    "cards": "card",
     "errors": "Refused Failed",
     "files": "read_only",
 }

@@ -10,16 +10,21 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from ffcore import files, runs
 from ffcore.analyses import stored_analyses
 from ffcore.errors import Refused
 from ffcore.runs import Run
 
 STUDIES = "studies"  # in the runs folder: tables, one file each
+BINS, LOOKS = 40, 20  # of superimposed histograms; epochs whose snapshots are read for a course
 SECTIONS = ("model", "negatives", "data", "train")
 FACTS = {  # what `headline` tells → what that is
     "test_accuracy": "share of the test images that the default read-out gets right",
-    "validation_accuracy": "the same of the validation images",
+    "validation_accuracy": "the same of the validation images, after the last epoch",
+    "best_accuracy": "the same after the epoch at which it was highest: chosen in hindsight, so a little too good",
+    "best_epoch": "that epoch, the first if there are several",
     "transfer": "share of another set's test images that a linear probe on all layers gets right, converged protocol",
     "transfer_gain": "by how much that exceeds the same probe on the same net untrained",
     "images_per_second": "training images × epochs over seconds of training, validation and telemetry included",
@@ -155,15 +160,20 @@ def measure(run: Run, probe: Mapping[str, Any] | None = None) -> dict[str, float
     images = _positive(sizes.get("train")) if isinstance(sizes, Mapping) else None
     seconds = _positive(status.get("train_seconds"))
     found = transferred([probe]) if probe else None
+    told = _told_epochs(run)
+    best = max((at for at in told if at["accuracy"] is not None), key=lambda at: at["accuracy"], default={})
+    dead = [row["dead"] for row in told[-1]["layers"].values()] if told else []
     return {
         "test_accuracy": _share(result.get("test_accuracy")),
         "validation_accuracy": _share(result.get("validation_accuracy")),
+        "best_accuracy": best.get("accuracy"),
+        "best_epoch": best.get("epoch"),
         "transfer": found and found["accuracy"],
         "transfer_gain": found and found["difference"],
         "images_per_second": images * epochs / seconds if images and epochs and seconds else None,
         "train_seconds": seconds,
         "peak_memory": _positive(result.get("peak_memory")),
-        "dead": _dead(run),
+        "dead": statistics.fmean(dead) if dead and None not in dead else None,
     }
 
 
@@ -175,14 +185,87 @@ def _share(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else None
 
 
-def _dead(run: Run) -> float | None:
-    """As the last epoch told it."""
-    for event in reversed(run.events()[0]):
-        layers = event.get("layers") if event.get("event") == "epoch" else None
-        if isinstance(layers, list):
-            shares = [_share(row.get("dead")) for row in layers if isinstance(row, dict)]
-            return statistics.fmean(shares) if shares and None not in shares else None
-    return None
+def _told_epochs(run: Run) -> list[dict[str, Any]]:
+    """What the run told after every epoch: epoch, seconds, accuracy of its default read-out and layers {number: {dead}}."""
+    result, out = run.stored_status().get("result"), {}
+    readout = result.get("readout") if isinstance(result, Mapping) else None
+    for event in run.events()[0]:
+        if event.get("event") != "epoch" or not runs.is_event(event):
+            continue
+        held = event.get("validation")
+        shares = {k: v for k, v in held.items() if _share(v) is not None} if isinstance(held, Mapping) else {}
+        accuracy = shares.get(readout, max(shares.values(), default=None)) if isinstance(readout, str | None) else None
+        layers = {row["layer"]: {"dead": _share(row.get("dead"))} for row in event.get("layers", [])}
+        told = {"epoch": event["epoch"], "seconds": event["seconds"], "accuracy": accuracy, "layers": layers}
+        out[event["epoch"]] = told  # a resumed run tells an epoch again
+    return [out[epoch] for epoch in sorted(out)]
+
+
+def course(run: Run) -> list[dict[str, Any]]:
+    """How a run went, epoch by epoch, on validation images: epoch, seconds of training, accuracy, layers {number: {dead, gap,
+    dprime}}.
+
+    Gap and d′ of positives and negatives are in every snapshot of runs since 0.1; of longer runs, 20 snapshots are read.
+    """
+    told = _told_epochs(run)
+    there = set(run.snapshots())
+    with_snapshot = [at for at in told if at["epoch"] in there]
+    chosen = np.linspace(0, len(with_snapshot) - 1, min(LOOKS, len(with_snapshot))).round().astype(int)
+    for at in (with_snapshot[i] for i in chosen):
+        with suppress(Refused):
+            apart = run.snapshot(at["epoch"]).get("apart")
+            for layer, row in enumerate(apart if apart is not None and apart.ndim == 2 and apart.shape[1] == 3 else [], 1):
+                at["layers"].setdefault(layer, {}).update(gap=float(row[0]), dprime=float(row[1]))
+    return told
+
+
+def histograms(of: Sequence[Mapping[str, Any]], when: str = "last") -> list[dict[str, Any]]:
+    """Goodness of positives and negatives of several groups on the same bins, one dict per layer: {layer, edges (bins + 1,),
+    groups {key: {pos, neg: shares (bins,), n: runs, epochs: [of each]}}}.
+
+    `when`: "last", or "best", each run's epoch of best validation accuracy. Bins are even in the root of goodness, as nets
+    differ in its size by orders. Of several runs the mean; a group whose runs tell nothing of a layer is not there.
+    """
+    if when not in ("last", "best"):
+        raise Refused(f"histograms of the '{when}' epoch: choose last or best")
+    found: dict[int, dict[str, list[tuple[int, Any, Any, Any]]]] = {}
+    for group in of:
+        for run in group["runs"]:
+            with suppress(Refused):
+                epoch, arrays = _shown(run, when)
+                if all(getattr(arrays.get(key), "ndim", 0) == 2 for key in ("edges", "pos", "neg")):
+                    for layer, sides in enumerate(zip(*(arrays[key] for key in ("edges", "pos", "neg")), strict=False), 1):
+                        found.setdefault(layer, {}).setdefault(group["key"], []).append((epoch, *sides))
+    out = []
+    for layer, groups in sorted(found.items()):
+        ends = [edges[[0, -1]] for told in groups.values() for _, edges, *_ in told]
+        low, high = np.min(ends), max(np.max(ends), 1e-9)
+        edges = np.linspace(math.copysign(abs(low) ** 0.5, low), high**0.5, BINS + 1)
+        edges = np.sign(edges) * edges**2
+        rows = {}
+        for key, told in groups.items():
+            sides = {side: [rebinned(one[1], one[i], edges) for one in told] for i, side in ((2, "pos"), (3, "neg"))}
+            means = {side: np.mean(shares, 0) for side, shares in sides.items()}
+            rows[key] = {**means, "n": len(told), "epochs": [one[0] for one in told]}
+        out.append({"layer": layer, "edges": edges, "groups": rows})
+    return out
+
+
+def _shown(run: Run, when: str) -> tuple[int, dict[str, Any]]:
+    """(epoch, its snapshot). Raises Refused where there is none."""
+    epochs = run.snapshots()
+    if not epochs:
+        raise Refused(f"run {run.id} has no snapshot")
+    best = measure(run)["best_epoch"] if when == "best" else None
+    epoch = epochs[-1] if best is None else min(epochs, key=lambda e: abs(e - best))
+    return epoch, run.snapshot(epoch)
+
+
+def rebinned(edges: Any, counts: Any, onto: Any) -> Any:
+    """Shares of `counts` (B,), within `edges` (B + 1,), in other bins, taken as even within each of the old; sums to 1 where
+    `onto` covers them."""
+    whole = np.concatenate([[0.0], np.cumsum(counts, dtype=float)])
+    return np.diff(np.interp(onto, edges, whole / max(1.0, whole[-1])))
 
 
 def probed(run: Run, root: str | None = None) -> dict[str, dict[str, Any]]:
@@ -277,6 +360,78 @@ def compare(
         [*chosen.values(), *([base] if base and base["key"] not in chosen else [])], root, target, base and base["key"]
     )
     return {"target": target, "groups": [{**g, "runs": [run.id for run in g["runs"]]} for g in told]}
+
+
+PROPERTIES = {  # of a learning rule → what it asks: what speaks for a brain, and against
+    "Learning is local": "no loss reaches beyond its own layer",
+    "No weight transport": "nothing comes back through the weights of the way up",
+    "One phase": "an image is taken in once per step",
+    "No negatives": "nothing has to be made up that is not in the world",
+    "No label at the input": "the net sees the image alone",
+    "No class labels for the layers": "they learn without being told what they see",
+    "Read in one pass": "no trying on of every label",
+}
+
+
+def properties(run: Run, item: Mapping[str, Any], strategies: Mapping[str, dict]) -> dict[str, tuple[str, str]]:
+    """{property: (yes, no, in part, idle or open; why)} from a run's settings and its model's facts, as the catalogue tells
+    them. No score is made of it."""
+    wires, local, negatives = [tuple(wire) for wire in item["wiring"]], item["is_local"], item["uses_negatives"]
+    labelled = bool(run.config.get("labelled"))
+    if local and not negatives and not item["traces"]:  # nothing to learn with
+        return dict.fromkeys(PROPERTIES, ("idle", "its layers do not learn")) | {"Read in one pass": _one_pass(run)}
+    strategy = strategies.get((run.config.get("negatives") or {}).get("name", ""), {})
+    relaxes = any("relax" in what for *_, what in wires)
+    inside = sorted({start for start, end, what in wires if end == "layer" and "error" in what})
+    heard = sorted({what for start, end, what in wires if end.endswith("layer") and start in _ABOVE} - {"relaxes"})
+    if not local:
+        transport = ("no", "the error comes down through the very weights that the signal went up by")
+    elif relaxes:
+        transport = ("no", "activities relax down one energy, whose slope takes the forward weights backwards")
+    elif inside:
+        transport = ("in part", f"none between layers; within one, an error comes back from {', '.join(inside)}")
+    else:
+        transport = ("yes", "no error travels between layers")
+    if negatives:
+        phases = ("no", "every image comes twice, as a positive and as a negative" + relaxes * ", and activities relax first")
+    elif any("second view" in wire for wire in wires):
+        phases = ("no", "two views of every image")
+    else:
+        phases = ("yes", "each image is seen once a step")
+    made = f"“{strategy.get('title', 'its strategy')}”, " + (
+        "which takes the true label" if strategy.get("uses_labels") else "made from images alone"
+    )
+    entry = sorted({end for start, end, _ in wires if start == "label"})
+    told = not local or (strategy.get("uses_labels", True) if negatives else item["has_goodness"])
+    return {
+        "Learning is local": (
+            "yes",
+            f"each layer's loss moves that layer alone{'; from above it hears ' * bool(heard)}{', '.join(heard)}",
+        )
+        if local
+        else ("no", "an error from the read-out reaches the layers below"),
+        "No weight transport": transport,
+        "One phase": phases,
+        "No negatives": ("no", made) if negatives else ("yes", "it uses none"),
+        "No label at the input": ("no", f"a label is shown {'at the ' + ', '.join(entry) if entry else 'beside the image'}")
+        if labelled
+        else ("yes", "it is shown images alone"),
+        "No class labels for the layers": ("no", "the class takes part in what they learn")
+        if told
+        else ("yes", "only the read-out, trained beside them, is told the classes"),
+        "Read in one pass": _one_pass(run),
+    }
+
+
+_ABOVE = ("layer above", "read-out", "modulator M")
+
+
+def _one_pass(run: Run) -> tuple[str, str]:
+    result = run.status()["result"]
+    readout = result.get("readout") if isinstance(result, dict) else None
+    if readout == "goodness" and run.config.get("labelled"):
+        return "no", f"every one of the {len(run.config['facts'].get('classes', []))} labels is tried on"
+    return ("yes", f"read out by {readout}") if isinstance(readout, str) else ("open", "the run does not say how it is read")
 
 
 def stored_studies(root: str | None = None, name: str = "negatives") -> list[dict[str, Any]]:

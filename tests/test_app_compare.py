@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 import ffcore
@@ -164,26 +165,63 @@ def test_curves_of_several_seeds_have_a_band(store, drawn):
     assert [t.get("fill") for t in lines] == [None, None, "tonexty"]
 
 
+def test_one_group_alone_is_no_comparison_and_the_page_says_what_to_do(store, drawn):
+    at = page("compare", groups=key("ff"))
+    assert "add a second one above, 8 at most" in told(at)
+    at.multiselect[0].set_value([]).run()
+    assert "Choose 2 to 8 groups" in told(at)
+
+
+def test_best_and_last_are_told_apart(store, drawn):
+    events = [{"event": "epoch", "step": i, "epoch": i, "seconds": i, "validation": {"goodness": share}, "layers": []}
+              for i, share in enumerate((0.1, 0.9, 0.6))]  # fmt: skip
+    (store["ff"].dir / "events.jsonl").write_text("".join(f"{json.dumps(e)}\n" for e in events))
+    store["ff"].write_status(result={**store["ff"].status()["result"], "validation_accuracy": 0.6, "readout": "goodness"})
+    at = page("compare")
+    mine = at.multiselect[0].value.index(key("ff"))
+    cells = table(at)
+    assert cells["Validation, last"][mine].startswith("60.00 % · n 1")
+    assert cells["Validation, best"][mine].startswith("90.00 % · n 1")
+    assert cells["Epoch of best"][mine].startswith("1 · n 1")
+
+
+def test_histograms_of_positives_and_negatives_lie_on_common_bins(store, drawn):
+    again(store["ff"], 1, train={"lr": 0.5})
+    mine = [g["key"] for g in ffcore.groups() if g["model"] == "ff"]
+    at = page("compare", groups=",".join([*mine, key("backprop")]), layer="2")
+    hist, *curves = drawn["layers"]
+    assert len({tuple(t["x"]) for t in hist["data"]}) == 1
+    assert len(hist["data"]) == 4
+    for trace in hist["data"]:
+        total = sum(trace["y"][:-1])
+        assert total == pytest.approx(1 if trace["name"].endswith("positives") else -1, abs=0.01)
+    assert [f["layout"]["title"]["text"].partition(":")[0] for f in curves] == ["d′", "Gap between positives and negatives",
+                                                                               "Dead units"]  # fmt: skip
+    assert [sum(bool(t.get("name")) for t in f["data"]) for f in curves] == [2, 2, 3]
+    assert "No positives and negatives in layer 2: backprop" in told(at).replace("\\", "")
+
+
+def test_curves_go_over_seconds_on_a_switch(store, drawn):
+    page("compare", over="seconds")
+    epochs = [e["seconds"] for e in store["ff"].events()[0] if e["event"] == "epoch"]
+    lines = {t["name"].partition(" ")[0]: t for t in drawn["headline"][-1]["data"]}
+    assert lines["ff"]["x"] == pytest.approx(epochs, rel=1e-3)
+    assert drawn["headline"][-1]["layout"]["xaxis"]["title"]["text"] == "seconds of training"
+
+
+def test_a_run_older_than_gap_and_d_prime_is_told(store, drawn):
+    for epoch in store["ff"].snapshots():
+        arrays = store["ff"].snapshot(epoch)
+        store["ff"].write_snapshot(epoch, {k: v for k, v in arrays.items() if k != "apart"})
+    at = page("compare")
+    assert "Too old to have kept gap and d′: ff" in told(at).replace("\\", "")
+    assert drawn["layers"][1]["data"] == []
+
+
 # The list of properties
 
 
-@pytest.fixture
-def view(store, monkeypatch):
-    """The page's module, run once as a page."""
-    import importlib.util
-    import sys
-
-    from ffcore.serve import app_folder
-
-    monkeypatch.setattr("streamlit.stop", lambda: None)
-    spec = importlib.util.spec_from_file_location("compare_view", app_folder() / "views" / "compare.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["compare_view"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_properties_follow_from_the_models_facts(view, store):
+def test_properties_follow_from_the_models_facts(store):
     strategies = {s["name"]: s for s in catalogue.negatives()}
     for item in catalogue.models():
         config = ffcore.configure(model=item["name"], data="digits") if item["faithful"] else None
@@ -197,8 +235,8 @@ def test_properties_follow_from_the_models_facts(view, store):
             def status(self):
                 return {"result": None}
 
-        found = view.properties(item, Planned(config), strategies)
-        assert set(found) == set(view.PROPERTIES)
+        found = ffcore.properties(Planned(config), item, strategies)
+        assert set(found) == set(ffcore.PROPERTIES)
         assert all(reason for _, reason in found.values())
         if item["name"] == "untrained":
             assert {mark for mark, _ in found.values()} == {"idle", "open"}
@@ -208,8 +246,8 @@ def test_properties_follow_from_the_models_facts(view, store):
         assert (found["No label at the input"][0] == "no") == config["labelled"]
         if not item["is_local"]:
             assert found["No weight transport"][0] == "no"
-    assert view.properties(
-        catalogue.models("vicreg")[0], Planned(ffcore.configure(model="vicreg", data="digits")), strategies
+    assert ffcore.properties(
+        Planned(ffcore.configure(model="vicreg", data="digits")), catalogue.models("vicreg")[0], strategies
     )["No class labels for the layers"][0] == "yes"  # fmt: skip
 
 
@@ -238,7 +276,7 @@ def test_two_nets_layers_are_compared_on_a_click_or_from_what_is_stored(store, d
     assert "Compare their layers" not in labels(at)
     assert len(drawn["cka"]) == 3
     assert "class separation" in at.dataframe[-1].value or any("class separation" in f.value for f in at.dataframe)
-    assert f"ffcore similarity {store['ff'].id} {store['backprop'].id}" in [c.value for c in at.code]
+    assert f"ffcore similarity {store['ff'].id} {store['backprop'].id}" in words(at)
 
 
 # Damage
@@ -251,7 +289,7 @@ def test_a_damaged_result_is_no_data(store, drawn, wrong):
     at = page("compare")
     cells = table(at)
     mine = at.multiselect[0].value.index(key("ff"))
-    assert {cells[name][mine] for name in ("Test accuracy", "Peak memory", "Dead units")} == {"no data"}
+    assert {cells[name][mine] for name in ("Test accuracy", "Peak memory", "Dead units", "Epoch of best")} == {"no data"}
 
 
 @pytest.mark.parametrize("wrong", ["x", 7, [1]])
@@ -307,7 +345,8 @@ def test_a_radar_leaves_out_the_corner_that_nobody_measured_and_names_its_ranges
 
 
 def test_a_band_reaches_from_the_least_to_the_most_accurate_seed():
-    figure = charts.curves({"g": (0, [{0: 0.5, 1: 0.9}, {0: 0.7, 1: 0.8}])})
+    figure = charts.curves({"g": (0, [{0: (0, 0.5), 1: (1, 0.9)}, {0: (0, 0.7), 1: (3, 0.8)}])}, "seconds")
+    assert figure["data"][0]["x"] == [0, 2]  # where the seeds were on average
     mean, low, high = (t["y"] for t in figure["data"])
     assert mean == pytest.approx([0.4, 0.15])
     assert low == pytest.approx([0.5, 0.2])
@@ -317,8 +356,10 @@ def test_a_band_reaches_from_the_least_to_the_most_accurate_seed():
 def test_names_are_no_markup():
     evil = "<img src=x onerror=alert(1)>"
     axes = [charts.around(name, [1.0, 2.0], "{}") for name in "abc"]
-    for figure in (charts.radar({evil: (0, [1, 2, 1])}, axes), charts.curves({evil: (0, [{0: 0.5}])}),
+    for figure in (charts.radar({evil: (0, [1, 2, 1])}, axes), charts.curves({evil: (0, [{0: (0, 0.5)}])}),
+                   charts.sides(1, np.arange(3.0), {evil: (0, np.ones(2), np.ones(2))}),
                    charts.dots(charts.Panel("a", "b", {evil: (0, [1.0])}))):  # fmt: skip
         assert evil not in json.dumps(figure)
+    assert evil not in charts.legend([(evil, 0)])
     assert evil not in charts.measures([(evil, 0)], {evil: (evil, [(evil, evil)])}, evil)
     assert evil not in charts.checklist({evil: evil}, {evil: {evil: ("yes", evil)}})

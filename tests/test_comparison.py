@@ -270,3 +270,56 @@ def test_the_command_prints_one_json_object_or_a_line_per_number(store):
     right = store["ff"].status()["result"]["test_accuracy"]
     assert f"test_accuracy        {right:.6g}, n 1" in text
     assert "transfer             no data" in text
+
+
+# How runs went
+
+
+def test_rebinning_keeps_what_is_counted_and_where():
+    edges, counts = [0.0, 1.0, 2.0, 4.0], [1, 2, 1]
+    assert comparison.rebinned(edges, counts, [0, 2, 4, 8]).tolist() == [0.75, 0.25, 0]
+    assert comparison.rebinned(edges, counts, [0, 0.5, 3, 4]).tolist() == [0.125, 0.75, 0.125]
+    assert comparison.rebinned(edges, [0, 0, 0], edges).tolist() == [0, 0, 0]
+
+
+def test_a_course_tells_what_the_snapshots_and_events_tell(store):
+    told = ffcore.course(store["ff"])
+    events = [e for e in store["ff"].events()[0] if e["event"] == "epoch"]
+    assert [at["epoch"] for at in told] == [0, 1, 2]
+    assert [at["accuracy"] for at in told] == [e["validation"]["goodness"] for e in events]
+    assert [at["layers"][2]["dead"] for at in told] == [e["layers"][1]["dead"] for e in events]
+    for at in told:
+        apart = store["ff"].snapshot(at["epoch"])["apart"]
+        assert [at["layers"][i]["gap"] for i in (1, 2)] == apart[:, 0].tolist()
+        assert [at["layers"][i]["dprime"] for i in (1, 2)] == apart[:, 1].tolist()
+    assert all("gap" not in row for at in ffcore.course(store["backprop"]) for row in at["layers"].values())
+
+
+def test_the_best_epoch_is_the_first_of_the_highest_and_of_the_default_readout(store):
+    def epoch(i, goodness, softmax):
+        held = {"goodness": goodness, "softmax": softmax}
+        return {"event": "epoch", "step": i, "epoch": i, "seconds": 1.0 * i, "validation": held, "layers": []}
+
+    events = [epoch(0, 0.1, 0.99), epoch(1, 0.7, 0.2), epoch(1, 0.8, 0.2), epoch(2, 0.8, 0.3), epoch(3, 0.5, 0.4)]
+    (store["ff"].dir / "events.jsonl").write_text("".join(json.dumps(e) + "\n" for e in events))
+    told = comparison.measure(store["ff"])
+    assert (told["best_accuracy"], told["best_epoch"]) == (0.8, 1)
+
+
+def test_histograms_of_the_best_epoch_are_of_that_epoch(store):
+    group = ffcore.groups([store["ff"]])
+    best = comparison.measure(store["ff"])["best_epoch"]
+    for when, epoch in (("last", 2), ("best", best)):
+        [first, _] = ffcore.histograms(group, when)
+        mine, arrays = first["groups"][group[0]["key"]], store["ff"].snapshot(epoch)
+        assert mine["epochs"] == [epoch]
+        assert (mine["pos"] == comparison.rebinned(arrays["edges"][0], arrays["pos"][0], first["edges"])).all()
+        assert mine["pos"].sum() == pytest.approx(1)
+    with pytest.raises(ffcore.Refused, match="last or best"):
+        ffcore.histograms(group, "first")
+
+
+def test_histograms_pass_over_nets_without_positives_and_damage(store):
+    groups = ffcore.groups([store["ff"], store["backprop"]])
+    (store["ff"].dir / "snapshots" / "epoch-0002.npz").write_bytes(b"")
+    assert ffcore.histograms(groups) == []

@@ -4,6 +4,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -144,26 +145,39 @@ def dots(panel: Panel) -> dict:
     return figure
 
 
-def curves(groups: Mapping[str, tuple[int, Sequence[Mapping[float, float]]]], over: str = "epoch") -> dict:
-    """Validation accuracy over training, {name: (colour's number, {x: share} per seed)}: the mean, in a band from the least
-    to the most accurate seed; by the share of errors, as on Live."""
-    traces, lowest = [], 0.5
+OVER = {"epoch": "epoch", "seconds": "seconds of training", "share": "share of its training"}
+COURSES = {  # what a run tells after every epoch → (heading, axis, how a number is written)
+    "accuracy": ("Accuracy on validation images", "validation accuracy", "{:.2%}"),
+    "dprime": ("d′: positives from negatives, in standard deviations", "d′", "{:.3g}"),
+    "gap": ("Gap between positives and negatives", "gap g⁺ − g⁻", "{:.3g}"),
+    "dead": ("Dead units", "share of units", "{:.1%}"),
+}
+Course = Mapping[float, tuple[float, float]]  # epoch → (where on the x axis, value)
+
+
+def curves(groups: Mapping[str, tuple[int, Sequence[Course]]], over: str = "epoch", measure: str = "accuracy") -> dict:
+    """A measure over training, {name: (colour's number, a course per seed)}: the mean, in a band from the lowest to the highest
+    seed; accuracy by the share of errors, as on Live."""
+    heading, axis, form = COURSES[measure]
+    by_errors, traces, lowest = measure == "accuracy", [], 0.5
     for name, (slot, seeds) in groups.items():
         seeds = [dict(s) for s in seeds if s]
         if not seeds:
             continue
         common = sorted(set.intersection(*(set(s) for s in seeds))) or sorted(seeds[0])
-        table = np.array([[s.get(x, math.nan) for x in common] for s in seeds], float)
-        x, (mean, low, high) = _few(
-            [dict(zip(common, line, strict=True)) for line in (table.mean(0), table.min(0), table.max(0))]
-        )
-        colour, shown = COLOURS[slot % MOST], html.escape(name)
-        errors = [[None if v is None else max(1 - v, LEAST_ERROR) for v in line] for line in (mean, low, high)]
-        lowest = min([lowest, *(v for line in errors for v in line if v is not None)])
+        table = np.array([[s.get(epoch, (math.nan,) * 2) for epoch in common] for s in seeds], float)  # (seeds, epochs, 2)
+        where = table[..., 0].mean(0)
+        lines = [table[..., 1].mean(0), table[..., 1].min(0), table[..., 1].max(0)]
+        kept, (mean, low, high) = _few([dict(enumerate(line)) for line in lines])
+        x, colour, shown = _list(where[kept]), COLOURS[slot % MOST], html.escape(name)
+        told = ["–" if v is None else form.format(v) for v in mean]
+        if by_errors:
+            mean, low, high = ([None if v is None else max(1 - v, LEAST_ERROR) for v in line] for line in (mean, low, high))
+            lowest = min([lowest, *(v for line in (mean, low, high) for v in line if v is not None)])
         traces.append(
             {
-                "x": x, "y": _list(errors[0]), "text": ["–" if v is None else f"{v:.2%}" for v in mean], "name": shown,
-                "mode": "lines+markers" if len(x) <= 40 else "lines", "legendgroup": shown, "hovertemplate": "%{text}",
+                "x": x, "y": _list(mean), "text": told, "name": shown, "legendgroup": shown, "hovertemplate": "%{text}",
+                "mode": "lines+markers" if len(x) <= 40 else "lines",
                 "line": {"color": colour, "width": 2.2, "dash": _DASHES[slot % MOST]},
                 "marker": {"symbol": _MARKS[slot % MOST], "size": 6, "color": colour},
             }
@@ -177,13 +191,123 @@ def curves(groups: Mapping[str, tuple[int, Sequence[Mapping[float, float]]]], ov
                 "showlegend": False,
                 "hoverinfo": "skip",
             }
-            traces.append({**edge, "y": _list(errors[1])})
-            traces.append({**edge, "y": _list(errors[2]), "fill": "tonexty", "fillcolor": _clear(colour, 0.15)})
-    figure = _titled(_figure(traces, 260, x=over, y="validation accuracy", legend=True), "Accuracy on validation images")
-    figure = _legend_below(_by_errors(figure, lowest, 0.95), over)
-    figure["layout"]["margin"]["b"] = 60 + 22 * len(groups)
-    figure["layout"]["height"] = 330 + 22 * len(groups)
+            traces.append({**edge, "y": _list(low)})
+            traces.append({**edge, "y": _list(high), "fill": "tonexty", "fillcolor": _clear(colour, 0.15)})
+    figure = _titled(_figure(traces, 260, x=OVER[over], y=axis, legend=by_errors), heading)
+    if by_errors:
+        figure = _by_errors(figure, lowest, 0.95)
+    if measure == "dead":
+        figure["layout"]["yaxis"] |= {"tickformat": ".0%", "rangemode": "tozero"}
+    if over == "share":
+        figure["layout"]["xaxis"] |= {"tickformat": ".0%"}
+    if by_errors:
+        figure = _legend_below(figure, "epoch")
+        figure["layout"]["margin"]["b"] = 60 + 22 * len(groups)
+        figure["layout"]["height"] = 330 + 22 * len(groups)
+    return figure if traces else _said(figure, "no data")
+
+
+def sides(layer: int, edges: np.ndarray, groups: Mapping[str, tuple[int, np.ndarray, np.ndarray]]) -> dict:
+    """One layer's goodness, positives above the line and negatives below it, {name: (colour's number, shares, shares)} on the
+    same bins; even in the root of goodness."""
+    root = np.sign(edges) * np.abs(edges) ** 0.5
+    traces = []
+    for name, (slot, pos, neg) in groups.items():
+        colour, shown = COLOURS[slot % MOST], html.escape(name)
+        for side, share, sign in (("positives", pos, 1), ("negatives", neg, -1)):
+            traces.append(
+                {
+                    "x": _list(root), "y": _list([*(sign * share), sign * share[-1]]), "name": f"{shown}, {side}",
+                    "legendgroup": shown, "mode": "lines", "fill": "tozeroy", "fillcolor": _clear(colour, 0.12),
+                    "line": {"color": colour, "width": 1.8, "dash": _DASHES[slot % MOST] if sign > 0 else "dot", "shape": "hv"},
+                    "text": [f"{v:.1%}" for v in (*share, share[-1])], "hovertemplate": "%{text}",
+                }
+            )  # fmt: skip
+    figure = _titled(_figure(traces, 300, x="goodness", y="share of images"), f"Layer {layer}: goodness")
+    layout = figure["layout"]
+    layout |= {"showlegend": False}
+    most = max([0.01, *(float(np.max(share)) for _, *both in groups.values() for share in both)])
+    step = next(s for s in (0.05, 0.1, 0.2, 0.5) if 4 * s >= most or s == 0.5)
+    ticks = [k * step for k in range(-4, 5) if abs(k * step) <= 1.05 * most]
+    layout["yaxis"] |= {"tickvals": ticks, "ticktext": [f"{abs(v):.0%}" for v in ticks], "range": [-1.15 * most, 1.15 * most],
+                        "zeroline": True}  # fmt: skip
+    used = [i for i in range(len(edges) - 1) if any(s[i] > 0 for _, *both in groups.values() for s in both)]
+    ends = (root[used[0]], root[used[-1] + 1]) if used else (root[0], root[-1])
+    marks = np.linspace(*ends, 6)
+    layout["xaxis"] |= {"range": [float(e) for e in ends], "tickvals": _list(marks),
+                        "ticktext": [f"{np.sign(m) * m * m:.2g}" for m in marks]}  # fmt: skip
+    layout["annotations"] = [
+        {"xref": "paper", "yref": "paper", "x": 0.99, "y": y, "xanchor": "right", "text": text, "showarrow": False,
+         "font": {"size": 11}}
+        for y, text in ((0.97, "▲ positives x⁺"), (0.03, "▼ negatives x⁻"))
+    ]  # fmt: skip
     return figure
+
+
+def _said(figure: dict, text: str) -> dict:
+    """An empty chart that says why."""
+    figure["layout"]["annotations"] = [
+        {"xref": "paper", "yref": "paper", "x": 0.5, "y": 0.5, "text": text, "showarrow": False, "font": {"size": 12}}
+    ]
+    return figure
+
+
+MEASURES = {  # fact → (name, what it is)
+    "test_accuracy": ("Test accuracy", "by the default read-out, once, at the end"),
+    "validation_accuracy": ("Validation, last", "after the last epoch"),
+    "best_accuracy": ("Validation, best", "after its best epoch, chosen in hindsight"),
+    "best_epoch": ("Epoch of best", "on validation images"),
+    "transfer_gain": ("Transfer", "lead over the untrained twin"),
+    "transfer": ("Transfer, accuracy", "converged probe, all layers"),
+    "images_per_second": ("Speed", "images a second, all included"),
+    "train_seconds": ("Training time", "all included"),
+    "peak_memory": ("Peak memory", "process on a CPU, tensors on a GPU"),
+    "dead": ("Dead units", "never on, mean over layers"),
+}
+_SHARES = ("test_accuracy", "validation_accuracy", "best_accuracy", "transfer", "dead")
+
+
+def number(fact: str, value: float, signed: bool = False) -> str:
+    """A measure's number with its unit; `signed` as a difference."""
+    sign = "+" if signed else ""
+    if fact == "transfer_gain" or (signed and fact in _SHARES):
+        text = f"{100 * value:+.2f} points"
+    elif fact in _SHARES:
+        text = f"{100 * value:.2f} %"
+    elif fact == "best_epoch":
+        text = f"{value:{sign}.3g} epochs" if signed else f"{value:.3g} "
+    elif fact == "images_per_second":
+        text = f"{value:{sign},.0f} /s"
+    elif fact == "train_seconds":
+        text = f"{value:{sign},.1f} s" if abs(value) < 100 else f"{value:{sign},.0f} s"
+    else:
+        text = f"{value / 1e9:{sign}.2f} GB"
+    return text.replace("-", "−")
+
+
+def spread(fact: str, sd: float) -> str:
+    """A standard deviation as it stands behind ±, without its unit."""
+    return number(fact, abs(sd)).lstrip("+").partition(" ")[0]
+
+
+def cell(fact: str, told: Mapping[str, Any]) -> str:
+    """`97.92 ± 0.10 % · n 3`"""
+    if told["mean"] is None:
+        return "no data"
+    value, _, unit = number(fact, told["mean"]).partition(" ")
+    around = "" if told["sd"] is None else f" ± {spread(fact, told['sd'])}"
+    return " ".join(f"{value}{around} {unit} · n {told['n']}".split())
+
+
+def gap(fact: str, told: Mapping[str, Any] | None) -> str:
+    """The difference to the baseline, paired by seed where both have one."""
+    if told is None or told["mean"] is None:
+        return ""
+    value, _, unit = number(fact, told["mean"], signed=True).partition(" ")
+    value = value if value[0] in "+−" else f"+{value}"
+    pairs = f"{told['n']} pair{'s' * (told['n'] > 1)}" if told["n"] else "of means"
+    around = "" if told["sd"] is None else f" ± {spread(fact, told['sd'])}"
+    return f"{value}{around} {unit}, {pairs}"
 
 
 def swatch(slot: int) -> str:
@@ -192,6 +316,11 @@ def swatch(slot: int) -> str:
     style = "solid" if slot % MOST == 0 else "dashed" if slot % 2 else "dotted"
     ink = {INK: "currentColor", LAYERS[3]: "#2A9FE0"}.get(colour, colour)  # readable on light and dark
     return f"<span class=swatch style='border-color:{ink};border-top-style:{style}'></span>"
+
+
+def legend(groups: Sequence[tuple[str, int]]) -> str:
+    """Which line is whose, as HTML: (name, colour's number) each."""
+    return f"{_STYLE}<div class=whose>{''.join(f'<span>{swatch(i)}{html.escape(name)}</span>' for name, i in groups)}</div>"
 
 
 def measures(
@@ -234,6 +363,7 @@ _STYLE = """<style>
 .checklist.numbers td {white-space: nowrap; font-variant-numeric: tabular-nums; min-width: 7.5rem}
 .checklist td small, .checklist th[scope=col] small {display: block; opacity: .75; font-weight: 400}
 .swatch {display: block; width: 2.2rem; border-top: 4px solid; margin-bottom: .35rem}
+.whose {display: flex; flex-wrap: wrap; gap: .3rem 1.4rem; font-size: .84rem}
 .checklist .yes b {color: #009E73}
 .checklist .no b {color: #D55E00}
 </style>"""

@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import feed
 import findings
 import own
 import streamlit as st
@@ -20,16 +19,6 @@ from ffcore import Run, catalogue
 
 MOST, FEW = charts.MOST, 5
 Group = dict[str, Any]
-MEASURES = {  # fact → (name, what it is)
-    "test_accuracy": ("Test accuracy", "by the default read-out"),
-    "validation_accuracy": ("Validation accuracy", "by the default read-out"),
-    "transfer_gain": ("Transfer", "lead over the untrained twin"),
-    "transfer": ("Transfer, accuracy", "converged probe, all layers"),
-    "images_per_second": ("Speed", "images a second, all included"),
-    "train_seconds": ("Training time", "all included"),
-    "peak_memory": ("Peak memory", "process on a CPU, tensors on a GPU"),
-    "dead": ("Dead units", "never on, mean over layers"),
-}
 CLAIMS = [  # of the reference study's two radars: (model, MNIST %, transfer %), speed, memory and plausibility were typed
     ("CwC-FF", "98.75", "89.05", "70", "60", "85"),
     ("FF", "93.15", "61.06", "50", "80", "90"),
@@ -122,54 +111,14 @@ def choose_target(chosen: Sequence[Group]) -> str | None:
 # The numbers
 
 
-def number(fact: str, value: float, signed: bool = False) -> str:
-    """A measure's number with its unit; `signed` as a difference."""
-    sign = "+" if signed else ""
-    if fact == "transfer_gain" or (signed and fact in ("test_accuracy", "validation_accuracy", "transfer", "dead")):
-        text = f"{100 * value:+.2f} points"
-    elif fact in ("test_accuracy", "validation_accuracy", "transfer", "dead"):
-        text = f"{100 * value:.2f} %"
-    elif fact == "images_per_second":
-        text = f"{value:{sign},.0f} /s"
-    elif fact == "train_seconds":
-        text = f"{value:{sign},.1f} s" if abs(value) < 100 else f"{value:{sign},.0f} s"
-    else:
-        text = f"{value / 1e9:{sign}.2f} GB"
-    return text.replace("-", "−")
-
-
-def spread(fact: str, sd: float) -> str:
-    """A standard deviation as it stands behind ±, without its unit."""
-    return number(fact, abs(sd)).lstrip("+").partition(" ")[0]
-
-
-def cell(fact: str, told: Mapping[str, Any]) -> str:
-    """`97.92 ± 0.10 % · n 3`"""
-    if told["mean"] is None:
-        return "no data"
-    value, _, unit = number(fact, told["mean"]).partition(" ")
-    around = "" if told["sd"] is None else f" ± {spread(fact, told['sd'])}"
-    return f"{value}{around} {unit} · n {told['n']}"
-
-
-def gap(fact: str, told: Mapping[str, Any] | None) -> str:
-    """The difference to the baseline, paired by seed where both have one."""
-    if told is None or told["mean"] is None:
-        return ""
-    value, _, unit = number(fact, told["mean"], signed=True).partition(" ")
-    value = value if value[0] in "+−" else f"+{value}"
-    pairs = f"{told['n']} pair{'s' * (told['n'] > 1)}" if told["n"] else "of means"
-    around = "" if told["sd"] is None else f" ± {spread(fact, told['sd'])}"
-    return f"{value}{around} {unit}, {pairs}"
-
-
 def show_numbers(told: Sequence[Group], colours: Mapping[str, int], base: str, target: str | None) -> None:
     """The headline: measures × groups, each with n and spread over seeds."""
     rows = {}
-    for fact, (name, about) in MEASURES.items():
-        if fact == "validation_accuracy" and all(g["facts"]["test_accuracy"]["n"] for g in told):
-            continue  # the other one was measured once, at the end
-        cells = [(cell(fact, g["facts"][fact]), gap(fact, g["differences"][fact]) if g["key"] != base else "") for g in told]
+    for fact, (name, about) in charts.MEASURES.items():
+        cells = [
+            (charts.cell(fact, g["facts"][fact]), charts.gap(fact, g["differences"][fact]) if g["key"] != base else "")
+            for g in told
+        ]
         about += f", to {target}" if target and fact == "transfer_gain" else ""
         rows[name] = (about, cells)
     pinned = next(g["label"] for g in told if g["key"] == base)
@@ -180,6 +129,7 @@ def show_numbers(told: Sequence[Group], colours: Mapping[str, int], base: str, t
         f"stored by the runs, nothing computed now. Speed and time on: {widgets.plain('; '.join(machines))}"
         + (". They do not compare across machines." if len(machines) > 1 else ".")
     )
+    save_numbers(told)
     if not target:
         st.caption(
             "Transfer: no data. It stands here once a run is measured on the page [Transfer](transfer), by the converged "
@@ -218,25 +168,94 @@ def show_seeds(told: Sequence[Group], colours: Mapping[str, int]) -> None:
     figures = []
     for fact, (unit, scale) in axes.items():
         values = {g["label"]: (colours[g["key"]], [scale * v for v in g["facts"][fact]["values"].values()]) for g in told}
-        name = MEASURES[fact][0]
+        name = charts.MEASURES[fact][0]
         figures.append((charts.dots(charts.Panel(name, unit, values, fact == "images_per_second")), f"{name} of every seed"))
     live_charts(figures, columns=2, key="seeds", framed=True)
 
 
-def show_curves(told: Sequence[Group], colours: Mapping[str, int]) -> tuple[dict, str]:
-    """Validation accuracy over training, of every group's seeds."""
+@st.cache_data(show_spinner=False, max_entries=64)
+def course(directory: str, stamp: float) -> list[dict[str, Any]]:
+    """A run's `ffcore.course`, read again only when its events have changed."""
+    return ffcore.course(Run(directory))
+
+
+def courses(told: Sequence[Group]) -> dict[str, list[list[dict[str, Any]]]]:
+    """{group's key: the course of each of its runs}"""
+    return {
+        g["key"]: [course(str(r.dir), (r.dir / "events.jsonl").stat().st_mtime) for r in g["runs"] if r.snapshots()]
+        for g in told
+    }
+
+
+def choose_axis(found: Mapping[str, list]) -> str:
+    """What curves are drawn over: epochs, unless the shorter runs would be blots."""
+    spans = [max(1, one[-1]["epoch"]) for seeds in found.values() for one in seeds if one]
+    default = "share" if spans and max(spans) > 3 * min(spans) else "epoch"
+    names = {"epoch": "epochs", "seconds": "seconds", "share": "share of training"}
+    return widgets.choose(st.segmented_control, "Curves over", "over", names, default, required=True)
+
+
+def drawn(
+    told: Sequence[Group], colours: Mapping[str, int], found: Mapping[str, list], over: str, measure: str, layer: int = 0
+) -> tuple[dict, str]:
+    """A measure's curves, of all layers together or of one."""
     lines = {}
     for g in told:
-        results = [run.status()["result"] for run in g["runs"]]
-        heads = [[r["readout"]] if isinstance(r, dict) and isinstance(r.get("readout"), str) else [] for r in results]
-        seeds = [feed.accuracies(feed.story(run), head) for run, head in zip(g["runs"], heads, strict=True)]
-        lines[g["label"]] = (colours[g["key"]], [values for values in seeds if values])
-    over, spans = "epoch", [max(values) for _, seeds in lines.values() for values in seeds]
-    if spans and max(spans) > 3 * max(1, min(spans)):  # by epochs, the shorter runs would be blots
-        over = "share of its training"
-        for name, (slot, seeds) in lines.items():
-            lines[name] = (slot, [{x / (max(values) or 1): y for x, y in values.items()} for values in seeds])
-    return charts.curves(lines, over), f"validation accuracy of {len(told)} groups over training"
+        seeds = []
+        for one in found[g["key"]]:
+            last = one[-1] if one else {}
+            scale = {"epoch": lambda at: at["epoch"], "seconds": lambda at: at["seconds"],
+                     "share": lambda at, last=last: at["epoch"] / max(1, last["epoch"])}[over]  # fmt: skip
+            values = {at["epoch"]: at["layers"].get(layer, {}).get(measure) if layer else at[measure] for at in one}
+            places = {at["epoch"]: scale(at) for at in one}
+            seeds.append({epoch: (places[epoch], value) for epoch, value in values.items() if value is not None})
+        lines[g["label"]] = (colours[g["key"]], seeds)
+    of = f"{charts.COURSES[measure][1]}{f' of layer {layer}' * bool(layer)}"
+    return charts.curves(lines, over, measure), f"{of} of {len(told)} groups over {charts.OVER[over]}"
+
+
+def show_layers(told: Sequence[Group], colours: Mapping[str, int], found: Mapping[str, list], over: str) -> None:
+    """Positives against negatives, layer by layer, of all groups on the same bins; and how they came apart."""
+    st.header("Layer by layer")
+    left, right = st.columns(2)
+    with right:
+        names = {"last": "last", "best": "best on validation"}
+        when = widgets.choose(st.segmented_control, "Histograms after which epoch?", "when", names, "last", required=True)
+    hists = ffcore.histograms(told, when)
+    layers = sorted({n for seeds in found.values() for one in seeds for at in one[-1:] for n in at["layers"]})
+    if not layers:
+        st.caption("None of these runs tells of its layers.")
+        return
+    with left:
+        numbers = {str(n): str(n) for n in layers}
+        layer = int(widgets.choose(st.segmented_control, "Layer", "layer", numbers, str(layers[0]), required=True))
+    hist = next((h for h in hists if h["layer"] == layer), None)
+    figures = []
+    if hist:
+        of = {g["label"]: (colours[g["key"]], *(hist["groups"][g["key"]][side] for side in ("pos", "neg")))
+              for g in told if g["key"] in hist["groups"]}  # fmt: skip
+        alt = f"goodness in layer {layer} of {len(of)} groups, positives above, negatives below"
+        figures.append((charts.sides(layer, hist["edges"], of), alt))
+    figures += [drawn(told, colours, found, over, measure, layer) for measure in ("dprime", "gap", "dead")]
+    live_charts(figures, columns=2, key="layers", framed=True)
+    without = [g["label"] for g in told if not hist or g["key"] not in hist["groups"]]
+    older = [g["label"] for g in told if g["label"] not in without
+             and not any("gap" in at["layers"].get(layer, {}) for one in found[g["key"]] for at in one)]  # fmt: skip
+    st.html(charts.legend([(g["label"], colours[g["key"]]) for g in told]))
+    st.caption(
+        "Validation images of each run, each under its right label and a fixed wrong one (or as its negatives make it); the "
+        "goodness axis is stretched near 0, as nets differ in size by orders. Mean over seeds; bands from the lowest to the "
+        f"highest. {told_n(told, hist)}"
+        + (f"No positives and negatives in layer {layer}: {widgets.plain(', '.join(without))}. " if without else "")
+        + (f"Too old to have kept gap and d′: {widgets.plain(', '.join(older))}." if older else "")
+    )
+
+
+def told_n(told: Sequence[Group], hist: Mapping[str, Any] | None) -> str:
+    """Which epochs the histograms are of."""
+    rows = [(g["label"], hist["groups"][g["key"]]) for g in told if hist and g["key"] in hist["groups"]]
+    shown = [f"{label} {'/'.join(map(str, sorted(set(row['epochs']))))} (n {row['n']})" for label, row in rows]
+    return f"Histograms after epoch: {widgets.plain('; '.join(shown))}. " if shown else ""
 
 
 # What differs
@@ -269,77 +288,6 @@ def words(value: Any) -> str:
     return "yes" if value is True else "no" if value is False else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-PROPERTIES = {
-    "Learning is local": "no loss reaches beyond its own layer",
-    "No weight transport": "nothing comes back through the weights of the way up",
-    "One phase": "an image is taken in once per step",
-    "No negatives": "nothing has to be made up that is not in the world",
-    "No label at the input": "the net sees the image alone",
-    "No class labels for the layers": "they learn without being told what they see",
-    "Read in one pass": "no trying on of every label",
-}
-
-
-def properties(item: Mapping[str, Any], run: Run, strategies: Mapping[str, dict]) -> dict[str, tuple[str, str]]:
-    """{property: (yes, no, in part, idle or open; why)} from a model's facts and a run's settings. No score is made of it."""
-    wires, local, negatives = [tuple(wire) for wire in item["wiring"]], item["is_local"], item["uses_negatives"]
-    labelled = bool(run.config.get("labelled"))
-    if local and not negatives and not item["traces"]:  # nothing to learn with
-        return dict.fromkeys(PROPERTIES, ("idle", "its layers do not learn")) | {"Read in one pass": one_pass(run)}
-    strategy = strategies.get((run.config.get("negatives") or {}).get("name", ""), {})
-    relaxes = any("relax" in what for *_, what in wires)
-    inside = sorted({start for start, end, what in wires if end == "layer" and "error" in what})
-    heard = sorted({what for start, end, what in wires if end.endswith("layer") and start in ABOVE} - {"relaxes"})
-    if not local:
-        transport = ("no", "the error comes down through the very weights that the signal went up by")
-    elif relaxes:
-        transport = ("no", "activities relax down one energy, whose slope takes the forward weights backwards")
-    elif inside:
-        transport = ("in part", f"none between layers; within one, an error comes back from {', '.join(inside)}")
-    else:
-        transport = ("yes", "no error travels between layers")
-    if negatives:
-        phases = ("no", "every image comes twice, as a positive and as a negative" + relaxes * ", and activities relax first")
-    elif any("second view" in wire for wire in wires):
-        phases = ("no", "two views of every image")
-    else:
-        phases = ("yes", "each image is seen once a step")
-    made = f"“{strategy.get('title', 'its strategy')}”, " + (
-        "which takes the true label" if strategy.get("uses_labels") else "made from images alone"
-    )
-    entry = sorted({end for start, end, _ in wires if start == "label"})
-    told = not local or (strategy.get("uses_labels", True) if negatives else item["has_goodness"])
-    return {
-        "Learning is local": (
-            "yes",
-            f"each layer's loss moves that layer alone{'; from above it hears ' * bool(heard)}{', '.join(heard)}",
-        )
-        if local
-        else ("no", "an error from the read-out reaches the layers below"),
-        "No weight transport": transport,
-        "One phase": phases,
-        "No negatives": ("no", made) if negatives else ("yes", "it uses none"),
-        "No label at the input": ("no", f"a label is shown {'at the ' + ', '.join(entry) if entry else 'beside the image'}")
-        if labelled
-        else ("yes", "it is shown images alone"),
-        "No class labels for the layers": ("no", "the class takes part in what they learn")
-        if told
-        else ("yes", "only the read-out, trained beside them, is told the classes"),
-        "Read in one pass": one_pass(run),
-    }
-
-
-ABOVE = ("layer above", "read-out", "modulator M")
-
-
-def one_pass(run: Run) -> tuple[str, str]:
-    result = run.status()["result"]
-    readout = result.get("readout") if isinstance(result, dict) else None
-    if readout == "goodness" and run.config.get("labelled"):
-        return "no", f"every one of the {len(run.config['facts'].get('classes', []))} labels is tried on"
-    return ("yes", f"read out by {readout}") if isinstance(readout, str) else ("open", "the run does not say how it is read")
-
-
 def show_checklist(told: Sequence[Group]) -> None:
     models = {m["name"]: m for m in catalogue.models()}
     strategies = {s["name"]: s for s in catalogue.negatives()}
@@ -347,14 +295,14 @@ def show_checklist(told: Sequence[Group]) -> None:
     for g in told:
         if g["model"] not in models:
             continue
-        mine = properties(models[g["model"]], g["runs"][0], strategies)
+        mine = ffcore.properties(g["runs"][0], models[g["model"]], strategies)
         alike = next(
             (name for name, other in lists.items() if other == mine and name.startswith(models[g["model"]]["title"])), None
         )
         if alike is None:
             title = models[g["model"]]["title"]
             lists[title if title not in lists else g["label"]] = mine
-    st.html(charts.checklist(PROPERTIES, lists))
+    st.html(charts.checklist(ffcore.PROPERTIES, lists))
     st.caption(
         "From the models' own facts, which the test suite measures (locality by gradients, for one). It is a list of "
         "properties, not a score: nobody knows how to weigh them, and a brain may lack some, too."
@@ -403,7 +351,7 @@ def show_representations(told: Sequence[Group], runs: Sequence[Run]) -> None:
     if answer:
         with widgets.told_if_broken("The comparison"):
             show_similarity(answer)
-    st.code(shlex.join(["ffcore", "similarity", a, *([] if a == b else [b])]), language="bash", wrap_lines=True)
+    st.caption(f"The same from the command line: `{shlex.join(['ffcore', 'similarity', a, *([] if a == b else [b])])}`")
 
 
 def show_similarity(told: Mapping[str, Any]) -> None:
@@ -445,19 +393,24 @@ def number_or_none(told: Mapping[str, Any], key: str, name: str) -> float | None
 # Taking it along
 
 
-def export(told: Sequence[Group], target: str | None, base: str) -> None:
-    st.header("Take it along")
+def save_numbers(told: Sequence[Group]) -> None:
     out = io.StringIO()
     sheet = csv.writer(out)
-    sheet.writerow(["group", "label", "seed", "run", *MEASURES])
+    sheet.writerow(["group", "label", "seed", "run", *charts.MEASURES])
     for g in told:
         for seed, run in zip(g["seeds"], g["runs"], strict=True):
-            sheet.writerow([g["key"], g["label"], seed, run.id, *(g["facts"][f]["values"].get(seed, "") for f in MEASURES)])
+            facts = [g["facts"][fact]["values"].get(seed, "") for fact in charts.MEASURES]
+            sheet.writerow([g["key"], g["label"], seed, run.id, *facts])
     st.download_button("Numbers as CSV", out.getvalue(), "compare.csv", "text/csv", icon=":material/download:")
-    line = ["ffcore", "compare", *(g["runs"][0].id for g in told)]
-    line += ["--target", target] if target else []
-    line += ["--baseline", next(g["runs"][0].id for g in told if g["key"] == base)]
-    st.code(shlex.join(line), language="bash", wrap_lines=True)
+
+
+def share(told: Sequence[Group], target: str | None, base: str) -> None:
+    ids, pinned = [g["runs"][0].id for g in told], next(g["runs"][0].id for g in told if g["key"] == base)
+    line = ["ffcore", "compare", *ids, *(["--target", target] if target else []), "--baseline", pinned]
+    asked = ", ".join([*map(repr, ids), *([f"target={target!r}"] if target else []), f"baseline={pinned!r}"])
+    lines = ["import ffcore", f"told = ffcore.compare({asked})", 'for group in told["groups"]:',
+             '    print(group["label"], group["facts"]["test_accuracy"])']  # fmt: skip
+    widgets.share(shlex.join(line), "\n".join(lines))
 
 
 def show(groups: dict[str, Group], runs: list[Run]) -> None:
@@ -465,23 +418,28 @@ def show(groups: dict[str, Group], runs: list[Run]) -> None:
     colours = choose_groups(groups)
     chosen = [groups[key] for key in colours]
     if not chosen:
-        st.info("Choose two or more groups above.", icon=":material/arrow_upward:")
+        st.info(f"Choose 2 to {MOST} groups above.", icon=":material/arrow_upward:")
         return
     if len(groups) == 1:
         st.info(
             "There is one group only; train another model or other settings, and it can be compared.", icon=":material/info:"
         )
-    left, right = st.columns(2)
-    with left:
-        base = choose_baseline(chosen)
-    with right:
-        target = choose_target(chosen)
+    elif len(chosen) == 1:
+        st.info(f"One group is no comparison yet: add a second one above, {MOST} at most.", icon=":material/arrow_upward:")
+    found = courses(chosen)
+    with st.grid(3, min_column_width=230, gap="small") as grid:
+        with grid.cell():
+            base = choose_baseline(chosen)
+        with grid.cell():
+            target = choose_target(chosen)
+        with grid.cell():
+            over = choose_axis(found)
     told = ffcore.headline(chosen, target=target, baseline=base)
     with widgets.told_if_broken("The numbers"):
         show_numbers(told, colours, base, target)
     with widgets.told_if_broken("The charts"):
         figure, absent = show_radar(told, colours)
-        both = [show_curves(told, colours)]
+        both = [drawn(told, colours, found, over, "accuracy")]
         if figure:
             both.insert(0, (figure, "radar of the measures above, each axis with its own range, better outside"))
         live_charts(both, columns=2, key="headline", framed=True)
@@ -492,6 +450,8 @@ def show(groups: dict[str, Group], runs: list[Run]) -> None:
         )  # fmt: skip
         with st.expander("Every random seed", icon=":material/casino:"):
             show_seeds(told, colours)
+    with widgets.told_if_broken("The layers"):
+        show_layers(told, colours, found, over)
     with widgets.told_if_broken("The settings"):
         show_settings(told)
     st.header("What is like a brain, and what is not")
@@ -499,8 +459,7 @@ def show(groups: dict[str, Group], runs: list[Run]) -> None:
     show_claims()
     with widgets.told_if_broken("The representations"):
         show_representations(told, runs)
-    with widgets.told_if_broken("The export"):
-        export(told, target, base)
+    share(told, target, base)
     with later.skeleton():  # the models come with torch, which takes seconds: the rest stands by then
         widgets.settle_torch()
         catalogue.models()
@@ -538,6 +497,13 @@ table above it has the numbers.
 
 **Like a brain?** Each ✓ or ✗ is a fact of the learning rule with its reason. There is no sum: adding them up would pretend that
 we know what each is worth.
+
+**Layer by layer**: each colour is a group, as everywhere on this page. Goodness of the positives points up, that of the
+negatives down; the further the two hills of one colour stand apart, the better its layer tells right from wrong. **d′** says so
+in one number, and that one compares between nets, while goodness itself may be large in one net and small in another.
+
+**Best** is the epoch at which validation accuracy was highest. It was picked because it was highest, so it flatters; the test
+images were read once, after the **last** epoch.
 
 **CKA** asks whether two layers place the same images in the same relations, whatever their units: 1 is the same, 0 nothing in
 common.
