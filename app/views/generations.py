@@ -46,7 +46,8 @@ def choose_run(runs: list[Run]) -> Run:
 
 
 def judges(run: Run) -> dict[str, Run]:
-    """Other nets that were trained on such images and know their test accuracy, the best first."""
+    """Other nets that were trained on such images and know their test accuracy, the best first; of a bundled net, that come
+    with ffcore as it does: they are answered for."""
 
     def right(other: Run) -> float:
         told = (other.status()["result"] or {}).get("test_accuracy")
@@ -55,7 +56,7 @@ def judges(run: Run) -> dict[str, Run]:
     facts = run.config["facts"]
     fit = [r for r in widgets.all_runs() if r != run and own.has_weights(r) and right(r) >= 0]
     fit = [r for r in fit if all(r.config["facts"].get(key) == facts.get(key) for key in ("shape", "classes", "data_title"))]
-    return {r.id: r for r in sorted(fit, key=lambda r: -right(r))}
+    return {r.id: r for r in sorted(fit, key=lambda r: (run.bundled and not r.bundled, -right(r)))}
 
 
 def choose_judge(run: Run) -> Run | None:
@@ -105,7 +106,8 @@ def answer(run: Run, *judge: Run, about: str, **settings: Any) -> tuple[Finding,
     finding = findings.find("generate", run, *judge, **settings)
     if finding is None:
         return None
-    here = settings["what"] == "ascent" or data.present(run.config["data"]["name"], run.config["data_root"])
+    held_out = settings["what"] in ("steps", "interpolation") and ffcore.held_out_here(run)
+    here = settings["what"] == "ascent" or held_out or data.present(run.config["data"]["name"], run.config["data_root"])
     asked = st.session_state.setdefault("generations_asked", set())
     if here and finding.state == "absent" and finding.dir not in asked:
         asked.add(finding.dir)

@@ -43,15 +43,16 @@ def choose_run(runs: list[Run]) -> Run:
 
 
 def choose_target(run: Run) -> str:
-    """A data set of the run's shape, not its own, what is on this machine first."""
+    """A data set of the run's shape, not its own; first what it has been asked about, or what is on this machine."""
     sets = {d["name"]: d for d in catalogue.datasets()}
     shape, source = tuple(run.config["facts"]["shape"]), run.config["data"]["name"]
     fits = [name for name, d in sets.items() if tuple(d["shape"]) == shape]
     order = {name: i for i, name in enumerate([FIRST, OFFLINE])}
-    fits.sort(key=lambda n: (n == source, not sets[n]["present"], order.get(n, 9), n))
+    known = {target for target, *_ in stored_of(run)} | {name for name, d in sets.items() if d["present"]}
+    fits.sort(key=lambda n: (n == source, n not in known, order.get(n, 9), n))
     if not fits:
         raise ffcore.Refused(f"no data set here has images of shape {shape}; choose another run")
-    shown = {n: sets[n]["title"] + ("" if sets[n]["present"] else " · not on this machine") for n in fits}
+    shown = {n: sets[n]["title"] + ("" if n in known else " · not on this machine") for n in fits}
     shown |= {n: f"{shown[n]} · the set it learnt from" for n in fits if n == source}
     return widgets.choose(st.selectbox, "Target images", "target", shown, fits[0])
 
