@@ -84,17 +84,20 @@ class Graphs:
 
     def record(self, key: frozenset, groups: set[int]) -> None:
         """Record a step without taking it."""
-        graph = torch.cuda.CUDAGraph()
+        graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream(self.chosen.device)
         for generator in self.generators:
             graph.register_generator_state(generator)
         try:
             with torch.cuda.graph(graph, stream=self.stream):
                 kept = self.step(self.chosen, groups)
         except RuntimeError as error:
+            torch.cuda.set_stream(here)
             for parameter in self.parameters:
                 parameter.grad = None
+            while error.__context__ is not None:  # the end of a spoilt recording fails, too
+                error = error.__context__
             if isinstance(error, torch.OutOfMemoryError):
-                raise
+                raise error from None
             self.why = f"a step cannot be recorded: {str(error).splitlines()[0]}"
             return
         self.recorded[key] = Recorded(graph, kept, [(p, p.grad) for p in self.parameters])

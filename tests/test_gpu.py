@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import toy_config
+from conftest import make_toy, toy_config
 
 from ffcore.models import MODELS
 from ffcore.negatives import STRATEGIES
@@ -23,7 +23,84 @@ def on_cuda(data):
     return replace(data, **{k: type(data.train)(*(t.cuda() for t in getattr(data, k))) for k in parts})
 
 
-@pytest.mark.parametrize("model", [name for name in MODELS if MODELS[name].faithful])
+HONEST = [name for name in MODELS if MODELS[name].faithful]
+
+
+def weights(config, data):
+    """The trainer at the end of a run, and its weights."""
+    trainer = Trainer({**config, "device": "cuda"}, data)
+    for _ in trainer.events():
+        pass
+    return trainer, {key: value.clone() for key, value in trainer.model.state_dict().items()}
+
+
+def how(config, compiled):
+    """The configuration with another way to take steps."""
+    return {**config, "train": {**config["train"], "compile": compiled}}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("model", ["ff", "backprop", "layer_collab", "mono_forward", "cwc"])
+def test_recorded_steps_are_those_taken_one_by_one(model, precision, toy):
+    data = on_cuda(make_toy(n=500))  # seven full batches, and a last one that no graph fits
+    config = toy_config(model, set={"train.precision": precision, "train.epochs": 3})
+    recorded, one = weights(how(config, "auto"), data)
+    eager, two = weights(how(config, "off"), data)
+    assert eager.graphs is None
+    assert recorded.graphs.why is None
+    assert recorded.graphs.recorded
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    for purpose, rng in recorded.rng.items():
+        assert torch.equal(rng.get_state(), eager.rng[purpose].get_state())
+
+
+@pytest.mark.parametrize("schedule", ["greedy", "alternate", "staggered"])
+def test_every_set_of_layers_has_a_graph_of_its_own(schedule, toy):
+    data = on_cuda(toy)
+    config = toy_config("ff", set={"train.schedule": schedule, "train.epochs": 5, "train.homeostasis": 0.1, "train.recycle": 7})
+    recorded, one = weights(how(config, "auto"), data)
+    _, two = weights(how(config, "off"), data)
+    assert len(recorded.graphs.recorded) > 1
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("optimiser", ["adam", "sgd"])
+def test_recorded_optimisers_see_the_learning_rate_of_every_step(optimiser, toy):
+    data = on_cuda(toy)
+    config = toy_config("ff", set={"train.optimiser": optimiser, "train.epochs": 3})
+    recorded, one = weights(how(config, "auto"), data)
+    _, two = weights(how(config, "off"), data)
+    assert recorded.graphs.recorded
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize("compiled", ["auto", "off"])
+@pytest.mark.parametrize("model", ["ff", "backprop", "layer_collab", "mono_forward", "cwc"])
+def test_no_step_of_an_epoch_waits_for_the_device(model, compiled, toy):
+    trainer = Trainer({**how(toy_config(model), compiled), "device": "cuda"}, on_cuda(toy))
+    for chosen in (*trainer.order(0, 0), *trainer.order(1, 0), *trainer.order(2, 0)):  # graphs of both sets are there
+        trainer.learn_from(chosen)
+    order = trainer.order(3, 0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for chosen in order:
+            trainer.learn_from(chosen)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_the_gradients_that_snapshots_tell_of_are_the_last_step_s(toy):
+    data = on_cuda(toy)
+    told = []
+    for compiled in ("auto", "off"):
+        trainer = Trainer({**how(toy_config("ff"), compiled), "device": "cuda"}, data)
+        for n in range(21):
+            trainer.learn_from(trainer.order(n // 8, n % 8)[0])
+        told.append([p.grad.clone() for p in trainer.model.weights])
+    assert all(torch.equal(a, b) for a, b in zip(*told, strict=True))
+
+
+@pytest.mark.parametrize("model", HONEST)
 @pytest.mark.parametrize("precision", ["float32", "bf16"])
 def test_each_model_learns_on_the_gpu_and_repeats_itself(model, precision, toy):
     data = on_cuda(toy)
