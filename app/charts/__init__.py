@@ -50,6 +50,7 @@ from charts.parts import (
     _signed,
     _tell,
     _titled,
+    csv_text,
     png,
     thin,
 )
@@ -101,6 +102,7 @@ __all__ = [
     "confusion",
     "contact_sheet",
     "contrast",
+    "csv_text",
     "dead_beside",
     "dead_units",
     "difference",

@@ -1,6 +1,7 @@
 """What every picture is made of: colours, a bare figure, axes by errors or epochs, images and numbers as text."""
 
 import base64
+import csv
 import io
 import math
 
@@ -138,6 +139,13 @@ def _pack(values) -> dict:
 def _list(values) -> list[float | None]:
     """Four digits are enough for a screen, and JSON has no NaN."""
     return [None if v is None or not np.isfinite(v) else float(f"{v:.4g}") for v in values]
+
+
+def csv_text(head: list[str], rows: list[list]) -> str:
+    """A table as CSV."""
+    file = io.StringIO()
+    csv.writer(file, lineterminator="\n").writerows([head, *rows])
+    return file.getvalue()
 
 
 def png(image: np.ndarray) -> str:

@@ -1,9 +1,8 @@
 """Replay: a training over again, moment by moment, alone or in a race with another."""
 
-import csv
-import io
 from typing import Any
 
+import charts
 import numpy as np
 import streamlit as st
 import widgets
@@ -150,13 +149,6 @@ def notes(run: Run, told: dict[str, Any]) -> list[str]:
     return lines
 
 
-def as_csv(told: dict[str, Any]) -> str:
-    file = io.StringIO()
-    head, rows = drawn.table(told)
-    csv.writer(file).writerows([head, *rows])
-    return file.getvalue()
-
-
 def rivals(run: Run, runs: list[Run]) -> list[Run]:
     """Whom it may race, the natural opponent first: on the same data, backprop against Forward-Forward."""
 
@@ -195,7 +187,11 @@ with widgets.told_if_broken("This replay"):
     st.fragment(show, run_every=3 if st.session_state.replay_live else None)(racing)
     with st.container(horizontal=True):
         st.download_button(
-            "Numbers as CSV", as_csv(told_of(chosen)), f"replay-{chosen.id}.csv", "text/csv", icon=":material/download:"
+            "Numbers as CSV",
+            charts.csv_text(*drawn.table(told_of(chosen))),
+            f"replay-{chosen.id}.csv",
+            "text/csv",
+            icon=":material/download:",
         )
         widgets.share(
             chosen.command(),

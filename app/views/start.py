@@ -3,18 +3,13 @@
 import charts
 import feed
 import numpy as np
-import own
 import streamlit as st
 import widgets
 
+import ffcore
 from ffcore import Run
 
-
-def guesses(snapshot: dict, votes: list[int]) -> np.ndarray:
-    """The net's answer to each sample, (n,): the label with most goodness over the voting layers, or the best score."""
-    if "goodness" in snapshot:
-        return snapshot["goodness"][:, :, votes].astype(float).sum(2).argmax(1)
-    return snapshot["scores"].argmax(1)
+BROKEN = "ref-pcl-mnist"  # the bundled net whose units die
 
 
 def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int], who: str) -> str:
@@ -32,7 +27,7 @@ def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int
 
 
 def show(run: Run) -> None:
-    """The digit, its heat map, the epoch slider and all samples."""
+    """The digit, its heat map, the epoch slider, where to go from here, and all samples."""
     samples, epochs, classes = feed.samples(run), run.snapshots(), run.config["facts"]["classes"]
     if not feed.showable(run):
         st.rerun()  # damaged since the page was painted: once more as a whole, with another run
@@ -51,8 +46,10 @@ def show(run: Run) -> None:
     by_sums = not depth or widgets.by_goodness(run)  # else the net answers by something that no snapshot holds
     who = "the net says" if by_sums else "the sums say"
     votes = widgets.voters(run, depth)
-    said = guesses(snapshot, votes)
+    said = ffcore.answers(run, snapshot)
     right = int((said == samples["labels"]).sum())
+    table = snapshot["goodness"][digit].astype(float) if depth else snapshot["scores"][digit][:, None].astype(float)
+    rows = [f"Layer {i + 1}" for i in range(depth)] or ["Score"]
 
     left, main = st.container(key="reading").columns([1, 2.6], gap="medium")
     with left:
@@ -61,29 +58,36 @@ def show(run: Run) -> None:
         st.caption(f"Test image {digit + 1} of {n} · its class is **{classes[true]}**", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
             st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n), shortcut="left")
-            st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), shortcut="right", type="primary")
+            st.button(
+                "Next digit", icon=":material/arrow_forward:", on_click=turn, args=(1, n), shortcut="right", type="primary"
+            )
     with main:
         if depth:
             st.markdown("**How excited does each layer get when the image is shown with each label?**")
-            goodness = snapshot["goodness"][digit].astype(float)
-            rows = [f"Layer {i + 1}" for i in range(depth)]
-            st.html(charts.goodness_table(goodness, classes, true, rows, votes))
-            st.markdown(reading(goodness, true, classes, votes, who))
+            st.html(charts.goodness_table(table, classes, true, rows, votes))
+            st.markdown(reading(table, true, classes, votes, who))
             if not by_sums:
                 layers = "random layers" if run.config["model"]["name"] == "untrained" else "layers"
                 st.info(f"This net answers with its softmax read-out; the sums shown are what its {layers} say by goodness.")
         else:
             st.markdown("**How strongly does the net vote for each class?**")
-            st.html(charts.goodness_table(snapshot["scores"][digit][:, None].astype(float), classes, true, ["Score"]))
+            st.html(charts.goodness_table(table, classes, true, rows))
             why = "learnt without labels, so there are none to try on" if run.config["negatives"] else "has no goodness"
             st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
         if len(epochs) > 1:
             st.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
+    ways(run)
     when = f"after epoch {epoch}" if epoch else "before training"
     st.markdown(f"**{right} of {n} test images read right**{'' if by_sums else ' by the sums'} {when}")
     st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
     facts = run.config["facts"]
     st.caption(f"{n} fixed test images of {facts['data_title']}, each with what {who}. {facts['provenance']}")
+    with st.container(horizontal=True):
+        file = f"{'goodness' if depth else 'scores'}-{run.id}-image-{digit + 1}-epoch-{epoch}.csv"
+        lines = [[name, *values] for name, values in zip(classes, table, strict=True)]
+        text = charts.csv_text(["label", *rows], lines)
+        st.download_button("Heat map as CSV", text, file, "text/csv", icon=":material/download:")
+        widgets.share(run.command(), repeat(run, digit, epoch, depth))
 
 
 def turn(step: int, n: int) -> None:
@@ -94,6 +98,30 @@ def turn(step: int, n: int) -> None:
 def moved(last: int) -> None:
     st.session_state.follow = st.session_state.epoch == last
     st.query_params["epoch"] = str(st.session_state.epoch)
+
+
+def repeat(run: Run, digit: int, epoch: int, depth: int) -> str:
+    """The lines of Python that give the numbers of the heat map."""
+    key, of = ("goodness", "labels × layers") if depth else ("scores", "labels")
+    return (
+        f'import ffcore\n\nrun = ffcore.find("{run.id}")\n'
+        f'run.samples()["images"][{digit}]  # the test image\n'
+        f'run.snapshot({epoch})["{key}"][{digit}]  # {of}'
+    )
+
+
+def ways(run: Run) -> None:
+    """The three things to do with this net."""
+    with st.container(horizontal=True, key="ways"):
+        if st.button("Draw your own", icon=":material/draw:"):
+            st.switch_page("views/draw.py", query_params={"run": run.id})
+        if st.button("Watch it learn", icon=":material/play_circle:", help="its training over again: nothing to wait for"):
+            st.switch_page("views/replay.py", query_params={"run": run.id, "epoch": "0", "play": "1"})
+        if st.button("Break it", icon=":material/heart_broken:", help="a known recipe whose units fall silent, one by one"):
+            bundled = next((r for r in widgets.all_runs() if r.bundled and r.id == BROKEN), None)
+            if bundled:
+                st.switch_page("views/health.py", query_params={"run": bundled.id})
+            st.switch_page("views/train.py", query_params={"preset": "ref-pcl"})
 
 
 def banner(run: Run) -> None:
@@ -107,6 +135,26 @@ def banner(run: Run) -> None:
         st.progress(done, f"epoch {status['epoch']:.1f} of {status['epochs']}, {widgets.duration(status['eta'])} left")
         if st.button("Watch it live", icon=":material/monitoring:"):
             st.switch_page("views/live.py", query_params={"run": run.id})
+
+
+PLACES = {  # page → heading, what is there, icon
+    "lessons": ("Lessons", "Predict, run, see: a few minutes each.", "school"),
+    "negatives": ("Negatives", "What a wrong example looks like, and why it must be hard.", "contrast"),
+    "compare": ("Compare", "Forward-Forward beside backpropagation, settings and curves.", "compare_arrows"),
+    "health": ("Neuron health", "Which units die, when, and what of.", "cardiology"),
+    "embeddings": ("Embeddings", "How every layer sorts the images.", "scatter_plot"),
+    "train": ("Train", "Your own net, in about a minute on MNIST.", "model_training"),
+}
+
+
+def strip() -> None:
+    """Where to go from here."""
+    st.markdown("**Where to go from here**")
+    grid = st.grid("auto", min_column_width=230)
+    for page, (name, about, icon) in PLACES.items():
+        with grid.cell().container(border=True, height="stretch"):
+            st.page_link(f"views/{page}.py", label=f"**{name}**", icon=f":material/{icon}:")
+            st.caption(about)
 
 
 runs = widgets.all_runs()
@@ -142,13 +190,7 @@ told = (
 )
 st.caption(f"On screen: {chosen.title()}{told}.")
 st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
-
-own.box(chosen)
-with st.container(horizontal=True):
-    if st.button("Watch it learn", type="primary", icon=":material/model_training:"):
-        st.switch_page("views/train.py")
-    if st.button("See all runs", icon=":material/table_rows:"):
-        st.switch_page("views/runs.py")
+strip()
 
 widgets.explain(
     """
