@@ -61,7 +61,7 @@ def curves(lines: Mapping[str, tuple[Iterable[float], Iterable[float]]], x: str,
         traces.append(
             {
                 "x": _list(xs), "y": _list(ys), "name": html.escape(name), "mode": "lines+markers" if few else "lines",
-                "line": {"color": LAYERS[(3, 4)[i % 2]], "dash": DASHES[i % len(DASHES)], "width": 2},
+                "line": {"color": LAYERS[(3, 4, 0, 1)[i % 4]], "dash": DASHES[i % len(DASHES)], "width": 2},
                 "marker": {"symbol": MARKS[i % len(MARKS)], "size": 6}, "hovertemplate": "%{y:.1%}" if share else "%{y:.2f}",
             }
         )  # fmt: skip

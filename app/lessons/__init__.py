@@ -11,6 +11,18 @@ from lessons.base import Lesson
 
 ORDER = ("goodness", "negatives", "label_pixels", "shuffled", "threshold_gap", "transfer", "pcl", "backprop")
 LESSONS: dict[str, Lesson] = {name: replace(import_module(f"lessons.{name}").LESSON, name=name) for name in ORDER}
+PAGES = {
+    "start": "Start", "negatives": "Negatives", "train": "Train", "health": "Neuron health", "transfer": "Transfer",
+    "replay": "Replay",
+}  # fmt: skip
+PARTS = {  # page → what `?hide=` may leave out of it
+    "start": {"own": "a picture of one's own", "ways": "the ways on, below"},
+    "negatives": {"study": "the study"},
+    "train": {"settings": "the settings"},
+    "health": {"remedies": "what brings dead units back"},
+    "transfer": {"study": "the study", "export": "what can be taken along"},
+    "replay": {"race": "the race"},
+}
 STEPS = {"predict": "1 Predict", "run": "2 Run", "reveal": "3 Reveal", "question": "4 Question"}
 
 

@@ -18,7 +18,10 @@ NEAR = 0.005
 
 
 def run() -> None:
-    st.markdown("**A race on 4,000 digits.** The same widths, the same images, the same number of passes; a few seconds each.")
+    images = catalogue.datasets("mnist-5k")[0]["sizes"]["train"]
+    st.markdown(
+        f"**A race on {images:,} digits.** The same widths, the same images, the same number of passes; a few seconds each."
+    )
     with widgets.told_if_broken("This race"):
         race_of = {f"race {m}": (TITLES[m], {"model": m, "data": "mnist-5k", "epochs": 6}) for m in NETS}
         curves(experiments(race_of), race, "race.live", "validation accuracy over epochs")
@@ -65,12 +68,14 @@ def draw(found: dict) -> None:
     )
     live_chart(figure, key="backprop.curve", alt="validation accuracy over seconds of training, both nets")
     rows = "\n".join(
-        f"| {TITLES[m]} | {found[m]['accuracy']:.2%} | {'nothing crosses a layer' if found['local'][m] else 'the error, through every layer'} |"
+        f"| {TITLES[m]} | {found[m]['accuracy']:.2%} | "
+        f"{'nothing crosses a layer' if found['local'][m] else 'the error, through every layer'} |"
         for m in NETS
     )
     st.markdown(f"| net | {found['measured']} accuracy | what a step sends backwards |\n|---|---|---|\n{rows}")
     st.caption(
-        f"{'Two bundled runs' if found['measured'] == 'test' else 'Your own race'}, one random seed each; the seconds are those of the machine and hour that trained them."
+        f"{'Two bundled runs' if found['measured'] == 'test' else 'Your own race'}, one random seed each; the seconds are "
+        f"those of the machine and hour that trained them."
     )
 
 
@@ -79,9 +84,11 @@ def why(found: dict) -> str:
     seconds = {m: max(found[m]["curve"]) for m in NETS}
     return (
         f"Forward-Forward {ff['accuracy']:.2%} after {seconds['ff']:.1f} s, backpropagation {back['accuracy']:.2%} after "
-        f"{seconds['backprop']:.1f} s, on {found['n']:,} {found['measured']} images. What differs is how each gets there. Backpropagation sends an error "
+        f"{seconds['backprop']:.1f} s, on {found['n']:,} {found['measured']} images. What differs is how each gets there. "
+        f"Backpropagation sends an error "
         "from the top through every layer, so all layers wait and all activities are kept until it has passed. In "
-        "Forward-Forward each layer has its own question and its own answer: no error crosses a layer, a layer can learn as soon "
+        "Forward-Forward each layer has its own question and its own answer: no error crosses a layer, a layer can learn as "
+        "soon "
         "as its input is there. The price is two passes, negatives to invent, and a read-out that tries every label."
     )
 
@@ -103,10 +110,12 @@ LESSON = Lesson(
     draw=draw,
     why=why,
     source="Hinton 2022, arXiv 2212.13345, §1 and §3.1; backpropagation: Rumelhart, Hinton & Williams, Nature 323, 1986.",
-    missing="This installation has not both bundled nets (ff-mnist and backprop-mnist); run the race of step 2 to the end, and it is told here.",
+    missing="This installation has not both bundled nets (ff-mnist and backprop-mnist); run the race of step 2 to the end, and "
+    "it is told here.",
     ask="A brain and a chip that learns while it works have no way to stop and send errors back. Which other part of "
     "Forward-Forward would still be hard for them?",
-    sample="Two things: somebody must make negatives and say which pass is which (Hinton suggests wake and sleep), and the weights "
+    sample="Two things: somebody must make negatives and say which pass is which (Hinton suggests wake and sleep), and the "
+    "weights "
     "must move up in one pass and down in the other. That the error need not travel is only the first step.",
     onward=("Train your own pair", "views/train.py", {}),
 )

@@ -84,8 +84,8 @@ def own(key: str, *states: str) -> Run | None:
 
 
 def experiments(arms: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, Run]:
-    """Short trainings of the student's own, {key: (title, what `ffcore.submit` takes)}: {title: run} of those that were started,
-    and for each of the others the button that starts it. The same one is not trained twice."""
+    """Short trainings of the student's own, {key: (title, what `ffcore.submit` takes)}: {title: run} of those that were
+    started, and for each of the others the button that starts it. The same one is not trained twice."""
     found = {title: run for key, (title, _) in arms.items() if (run := own(key, *widgets.LIVE, "done"))}
     left = {key: arm for key, arm in arms.items() if arm[0] not in found}
     with st.container(horizontal=True):

@@ -84,7 +84,8 @@ def draw(found: dict) -> None:
 def why(found: dict) -> str:
     text = (
         f"One unit at 3 has goodness {found['one']:.2f}, ten at 0.5 have {found['ten']:.2f}, although their activities add up "
-        f"to more ({found['sum ten']:g} against {found['sum one']:g}). Goodness is the *mean of squares*: strong activity counts "
+        f"to more ({found['sum ten']:g} against {found['sum one']:g}). Goodness is the *mean of squares*: strong activity "
+        f"counts "
         "more than spread activity. Its slope, 2h/n, pushes most where there is activity already, and not at all at 0."
     )
     if "net" in found:
@@ -116,6 +117,7 @@ LESSON = Lesson(
     ask="Before a layer hands its activities to the next one, it divides them by their length. What would the next layer "
     "learn if it did not?",
     sample="It could read the goodness of the layer below off the length of its input: long means positive. It would copy that "
-    "and learn no feature of its own. After the division only the pattern of activities is left to learn from (Hinton 2022, §2).",
+    "and learn no feature of its own. After the division only the pattern of activities is left to learn from (Hinton 2022, "
+    "§2).",
     onward=("Watch goodness on all digits", "views/start.py", {}),
 )

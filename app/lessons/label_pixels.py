@@ -59,7 +59,8 @@ def facts() -> dict | None:
         "net": net.title(), "n": len(labels), "correct": int((sums.argmax(1) == labels).sum()),
         "within": float((right - (sums.sum(1) - right) / (sums.shape[1] - 1)).mean()),  # what the right label adds
         "between": float(right.max() - right.min()),  # how unlike images are under their right label
-        "lead": float((ranks[:, -1] - ranks[:, -2]).mean()), "right": right, "best_wrong": ranks[rows, -1 - (sums.argmax(1) == labels)],
+        "lead": float((ranks[:, -1] - ranks[:, -2]).mean()), "right": right,
+        "best_wrong": ranks[rows, -1 - (sums.argmax(1) == labels)],
     }  # fmt: skip
 
 
@@ -78,7 +79,8 @@ def why(found: dict) -> str:
     return (
         f"Goodness answers one question: do this image and *this label* fit? With ten labels tried, {found['correct']} of "
         f"{found['n']} images are read right: the best label leads the next by {found['lead']:.2f} on average. With none there "
-        f"is a single number, and it cannot be held against other images' either: under their right labels they differ by up to "
+        f"is a single number, and it cannot be held against other images' either: under their right labels they differ by up "
+        f"to "
         f"{found['between']:.2f}, while a right label adds only {found['within']:.2f} to a wrong one's. So the label goes into "
         "the input, beside the pixels, where each layer can learn whether the two belong together."
     )
@@ -103,7 +105,8 @@ LESSON = Lesson(
     source="Hinton 2022, arXiv 2212.13345, §3.3: the label takes the place of the first ten pixels. Here ten inputs are "
     "appended, which is the same on MNIST, where those pixels are empty, and loses nothing elsewhere.",
     missing="No net that answers by goodness is here; train one on the Train page (a minute).",
-    ask="Reading one image takes ten passes, one for each label. How could a net answer in a single pass, and what would it cost?",
+    ask="Reading one image takes ten passes, one for each label. How could a net answer in a single pass, and what would it "
+    "cost?",
     sample="Put a softmax read-out on the activities under a neutral label. It is fast, but it is a classifier of its own: it "
     "is trained beside the layers and tells what they happen to hold, not what excites them. Start shows both read-outs.",
     onward=("Try every label on every image", "views/start.py", {}),

@@ -61,7 +61,8 @@ def draw(found: dict) -> None:
                alt="what a probe reads off nets trained with each kind of negatives")  # fmt: skip
     of = found["of"]
     st.caption(
-        f"Stored study: {of['data']['name']}, {of['train']['epochs']} epochs, {of['seeds']} random seeds, mean ± s.d.; a linear "
+        f"Stored study: {of['data']['name']}, {of['train']['epochs']} epochs, {of['seeds']} random seeds, mean ± s.d.; a "
+        f"linear "
         f"probe on all layers, learnt from {of['images']:,} images. `ffcore study negatives` repeats it."
     )
 
@@ -93,7 +94,8 @@ LESSON = Lesson(
     missing="The study of negatives is not stored here; `ffcore study negatives --data mnist` makes it (half an hour).",
     ask="Invent a negative that would be easy to tell apart and yet force the net to look at the shape of the digit. "
     "Why is that hard?",
-    sample="What is easy to tell apart is told apart by its easiest mark, and the net stops there. A mixture with large blurred "
+    sample="What is easy to tell apart is told apart by its easiest mark, and the net stops there. A mixture with large "
+    "blurred "
     "masks comes near: up close each patch is a real digit, only the shape as a whole is wrong (Hinton 2022, §3).",
     onward=("Send one image through every strategy", "views/negatives.py", {}),
 )

@@ -1,9 +1,9 @@
 """Lesson: death of PCL. A net whose units all fall silent, and the one change that keeps them alive."""
 
-import charts
 import feed
 import streamlit as st
 import widgets
+from charts import lessons as drawn
 from components import live_chart
 
 import ffcore
@@ -11,17 +11,19 @@ from ffcore import Run, catalogue
 from lessons.base import Lesson, bundled, curves, experiments, own, study
 
 SMALL = {"data.train": 500, "data.validation": 500, "train.batch_size": 500}
-ARMS = {  # option → (title, settings)
+ARMS = {  # what differs → (title, settings)
     "study": ("as in the study", {}),
-    "sparsity": ("without the sparsity penalty", {"model.penalty_size": 0}),
-    "predictor": ("predictor cut off, no penalty", {"model.coupled": False, "model.penalty_size": 0}),
+    "penalty": ("no penalty", {"model.penalty_size": 0}),
+    "predictor": ("predictor cut off", {"model.coupled": False}),
+    "both": ("both changed", {"model.coupled": False, "model.penalty_size": 0}),
 }
 STEPS = 12
-REMEDIES = {
+REMEDIES = {  # rows of the study of remedies
     "study": "none",
-    "sparsity": "no sparsity penalty",
-    "predictor": "detached predictor, no penalty",
-}  # rows of a study
+    "penalty": "no sparsity penalty",
+    "predictor": "detached predictor",
+    "both": "detached predictor, no penalty",
+}
 ALIVE = 0.75  # with fewer of a layer's units dead, a change has helped
 STUDY, MODEL = "the study's", "model pcl"  # bundled nets
 
@@ -39,7 +41,10 @@ def run() -> None:
 
 
 def dead(stories: dict[str, feed.Story]) -> dict:
-    return charts.dead_beside({name: feed.dead(story) for name, story in stories.items()})
+    """The curve of layer 1, which tells the changes apart."""
+    told = {name: feed.dead(story).get(1, {}) for name, story in stories.items()}
+    lines = {name: (list(by_epoch), list(by_epoch.values())) for name, by_epoch in told.items()}
+    return drawn.curves(lines, "epoch", "dead units of layer 1", share=True)
 
 
 def last_dead(run: Run) -> list[float]:
@@ -58,10 +63,8 @@ def facts() -> dict | None:
 
 
 def held(found: dict) -> str | None:
-    tried = found["tried"]
-    if "sparsity" in tried and tried["sparsity"] < ALIVE:
-        return "penalty"
-    return "predictor" if tried.get("predictor", 1) < ALIVE else None
+    """The smallest change that keeps layer 1 alive, of those that were tried."""
+    return next((name for name in ("penalty", "predictor", "both") if found["tried"].get(name, 1) < ALIVE), None)
 
 
 def shown(found: dict) -> dict[str, Run]:
@@ -72,8 +75,8 @@ def draw(found: dict) -> None:
     live_chart(
         dead({name: feed.story(net) for name, net in shown(found).items()}), key="pcl.dead", alt="dead units over training"
     )
-    st.caption("Dead: never above 0 on validation images, under the right label or a wrong one, before any mask. Two bundled nets." if found["nets"]
-               else "Your own short runs; the bundled nets of this lesson are not in this installation.")  # fmt: skip
+    whose = "two bundled nets" if found["nets"] else "your own runs; the bundled nets of this lesson are not installed"
+    st.caption(f"Dead: never above 0 on validation images, under the right label or a wrong one, before any mask; {whose}.")
     if net := found["nets"].get(STUDY):
         _causes(net)
 
@@ -106,8 +109,10 @@ def why(found: dict) -> str:
     told = [f"{ARMS[name][0]}, {tried[name]:.0%}" for name in ARMS if name in tried]
     text += f"Dead in layer 1: {'; '.join(told)}. " if told else "Step 2 measures which change helps. "
     return text + (
-        "The penalty is what gets the blame. But a predictor's error stands in the objective and reaches the encoder, and a "
-        "silent encoder is easy to predict: silence pays. Besides, the study's measure counts after a mask that is nearly 0, so "
+        "The penalty is what gets the blame. But the predictor's error reaches the encoder as well, and a silent encoder is "
+        "easy "
+        "to predict. Two forces push units off, so taking away one leaves the other. Besides, the study's measure counts after "
+        "a mask that is nearly 0, so "
         "even an untrained net is called dead."
     )
 
@@ -116,13 +121,14 @@ LESSON = Lesson(
     title="Death of PCL",
     teaser="Who killed all the units?",
     minutes=12,
-    predict="A net with a predictor on top of each layer loses all its units within a few steps. Its objective: goodness, minus a "
+    predict="A net with a predictor on top of each layer loses all its units within a few steps. Its objective: goodness, "
+    "minus a "
     "penalty on activity, minus the predictor's error. Which of these has to go before the units live?",
     options={
-        "penalty": "The penalty on activity alone",
-        "predictor": "The predictor's error, and with it the penalty",
-        "rate": "Neither: the learning rate",
-        "measure": "Nothing: they only seem dead by the measure",
+        "penalty": "The penalty on activity",
+        "predictor": "The predictor's error",
+        "both": "Both at once",
+        "measure": "Neither: they only seem dead by the way they are counted",
     },
     run=run,
     facts=facts,
@@ -131,8 +137,10 @@ LESSON = Lesson(
     why=why,
     source=f"Failure: {catalogue.presets('ref-pcl')[0]['source']}. The idea itself: N'dri, Barbier, Teulière & Triesch, "
     "“Predictive Coding Light”, Nature Communications 16, 2025.",
-    missing="The bundled nets of this lesson are not in this installation, and none of the experiments of step 2 has been done yet.",
-    ask="Two measures of death: “never above 0” and “never above 0.01 after the mask”. When do they disagree, and which would you report?",
+    missing="The bundled nets of this lesson are not in this installation, and none of the experiments of step 2 has been done "
+    "yet.",
+    ask="Two measures of death: “never above 0” and “never above 0.01 after the mask”. When do they disagree, and which would "
+    "you report?",
     sample="They disagree when a mask or a scale makes healthy activity small: an untrained net can be 100% dead by the second "
     "and alive by the first. Report the first, before any mask, on stated images; add the second only with the scale.",
     onward=("Do the autopsy yourself", "views/health.py", {"run": "ref-pcl-mnist"}),

@@ -77,10 +77,12 @@ def why(found: dict) -> str:
     cost = found["shuffled_label"]["readouts"]["goodness"]
     better = found["hard_label"]["readouts"]["goodness"]
     return (
-        f"Shuffling deals {found['share']:.1%} of the images their own class: nobody looks whether the label is wrong. Under the "
+        f"Shuffling deals {found['share']:.1%} of the images their own class: nobody looks whether the label is wrong. Under "
+        f"the "
         "gap objective such a pair is its own negative: both pulls are the same and cancel, so a step is wasted. Measured: "
         f"{spread(cost)} against {spread(found['wrong_label']['readouts']['goodness'])} with labels that are always wrong "
-        f"({points(cost['paired_difference'])}, same seeds). Small, and yet a ranking of strategies that differ by a point would "
+        f"({points(cost['paired_difference'])}, same seeds). Small, and yet a ranking of strategies that differ by a point "
+        f"would "
         f"measure just this. *Which* wrong label matters more: labels that the net finds likely reach {spread(better)} "
         f"({points(better['paired_difference'])})."
     )
@@ -90,7 +92,8 @@ LESSON = Lesson(
     title="Why shuffled labels hurt",
     teaser="How wrong are negatives made by shuffling?",
     minutes=8,
-    predict="Popular code makes negatives by shuffling the labels of a batch of digits. How many of these “wrong” labels are right?",
+    predict="Popular code makes negatives by shuffling the labels of a batch of digits. How many of these “wrong” labels are "
+    "right?",
     options={
         "none": "None: the labels are moved",
         "hundredth": "About one in a hundred",
@@ -104,8 +107,10 @@ LESSON = Lesson(
     why=why,
     source="The shuffle is that of the code mpezeshki/pytorch_forward_forward (2022), from which many others copied it.",
     missing="The study of negatives is not stored here; `ffcore study negatives --data mnist` makes it (half an hour).",
-    ask="Under the threshold objective a “negative” with the right label does not cancel. What happens to that image's goodness?",
-    sample="As a positive it is pushed above θ, as a negative below: both pulls act on the same number. They balance at a value "
+    ask="Under the threshold objective a “negative” with the right label does not cancel. What happens to that image's "
+    "goodness?",
+    sample="As a positive it is pushed above θ, as a negative below: both pulls act on the same number. They balance at a "
+    "value "
     "that depends on how often each happens, so every positive is held a little lower than it should be.",
     onward=("Train with shuffled labels", "views/train.py", {"preset": "ref-shuffled"}),
 )

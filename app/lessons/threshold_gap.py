@@ -24,7 +24,7 @@ def objectives(pos: float, neg: float, alpha: float, theta: float) -> dict[str, 
     low, high = alpha * (theta - pos), alpha * (neg - theta)
     apart = -alpha * (pos - neg)
     return {
-        "threshold": (float(np.logaddexp(0, low) + np.logaddexp(0, high)) / 2, alpha / 2 * logistic(low), alpha / 2 * logistic(high)),
+        "threshold": (float(np.logaddexp(0, [low, high]).mean()), alpha / 2 * logistic(low), alpha / 2 * logistic(high)),
         "gap": (float(np.logaddexp(0, apart)), alpha * logistic(apart), alpha * logistic(apart)),
     }  # fmt: skip
 
@@ -42,7 +42,8 @@ def run() -> None:
     lines = "\n".join(f"| {name} | {loss:.2f} | {up:.2f} | {down:.2f} |" for name, (loss, up, down) in told.items())
     st.markdown(f"| objective | loss | pull up on g⁺ | pull down on g⁻ |\n|---|---|---|---|\n{lines}")
     st.caption(
-        f"sp is the softplus, log(1 + eˣ); α = {alpha:g}, θ = {theta:g}, the defaults. Try g⁺ = 2.5, g⁻ = 2.0: the right order, "
+        f"sp is the softplus, log(1 + eˣ); α = {alpha:g}, θ = {theta:g}, the defaults. Try g⁺ = 2.5, g⁻ = 2.0: the right "
+        f"order, "
         "and both above θ. Which objective is content?"
     )
     live_chart(drawn.pulls(pos, neg, theta, told), key="gap.pulls", alt="the pulls of both objectives on g⁺ and g⁻")
@@ -90,11 +91,15 @@ def draw(found: dict) -> None:
 def why(found: dict) -> str:
     ahead = found["gap"]["mean"] - found["threshold"]["mean"]
     return (
-        f"Gap {spread(found['gap'])}, threshold {spread(found['threshold'])}: {points(ahead)} for the gap, at the same steps. The "
-        "threshold judges each image by itself against a fixed level θ, so it must also make easy and hard images, thick and thin "
-        "strokes, equally exciting. The gap asks only that an image with its right label beats the same image with a wrong one, "
+        f"Gap {spread(found['gap'])}, threshold {spread(found['threshold'])}: {points(ahead)} for the gap, at the same steps. "
+        f"The "
+        "threshold judges each image by itself against a fixed level θ, so it must also make easy and hard images, thick and "
+        "thin "
+        "strokes, equally exciting. The gap asks only that an image with its right label beats the same image with a wrong "
+        "one, "
         "which is all that reading needs: what the image itself adds is on both sides and cancels. Seen over all images the "
-        "histograms may overlap and yet nearly every pair be in order. The price: there is no level that says “this is no digit”."
+        "histograms may overlap and yet nearly every pair be in order. The price: there is no level that says “this is no "
+        "digit”."
     )
 
 

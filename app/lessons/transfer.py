@@ -66,9 +66,10 @@ def show(found: dict, how: str, place: str) -> None:
             rows.append((f"{name}, {kind}", cell["mean"], cell.get("interval")))
     of = found["of"]
     live_chart(drawn.bars(rows, f"accuracy on {of['target']}", share=True), key="transfer.bars",
-               alt=f"what a probe reads on {of['target']} off trained and untrained nets, {PLACES[place]}, {PROTOCOLS[how]}")  # fmt: skip
+               alt=f"probe accuracy on {of['target']} of trained and untrained nets, {PLACES[place]}")  # fmt: skip
     st.caption(
-        f"Stored study: trained on {of['data']['name']}, read on {of['target']} from {of['images']:,} images; {of['seeds']} random "
+        f"Stored study: trained on {of['data']['name']}, read on {of['target']} from {of['images']:,} images; {of['seeds']} "
+        f"random "
         "seeds, mean ± half of a 95% interval. `ffcore study transfer` repeats it."
     )
 
@@ -98,8 +99,10 @@ def why(found: dict) -> str:
         f"Read from all layers to convergence, Forward-Forward with the gap objective and the same net untrained differ by "
         f"{gain(gap, 'cells', 'all')}; backpropagation by {gain(back, 'cells', 'all')}. From the last layer alone it loses "
         f"({gain(gap, 'cells', 'last')}), and with the threshold objective by far ({gain(threshold, 'cells', 'all')} from all "
-        "layers). So the objective and the layer matter, not Forward-Forward as such. One hundred steps at a fixed rate measure "
-        f"how *large* features are before they measure how good they are. Raw pixels: {spread(found['raw pixels']['cells']['pixels'])}."
+        "layers). So the objective and the layer matter, not Forward-Forward as such. One hundred steps at a fixed rate "
+        "measure "
+        f"how *large* features are before they measure how good they are. Raw pixels: "
+        f"{spread(found['raw pixels']['cells']['pixels'])}."
     )
 
 
