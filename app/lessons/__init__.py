@@ -16,7 +16,7 @@ PAGES = {
     "replay": "Replay",
 }  # fmt: skip
 PARTS = {  # page → what `?hide=` may leave out of it
-    "start": {"own": "a picture of one's own", "ways": "the ways on, below"},
+    "start": {"ways": "what to do with this net", "pages": "where to go from here"},
     "negatives": {"study": "the study"},
     "train": {"settings": "the settings"},
     "health": {"remedies": "what brings dead units back"},

@@ -373,7 +373,8 @@ with widgets.told_if_broken("This run"):
     chosen = widgets.pick_run(runs, flawed[0] if flawed else runs[0])
     show(chosen)
 with widgets.told_if_broken("The remedies"):
-    show_remedies()
+    if not widgets.hidden("remedies"):
+        show_remedies()
 
 widgets.explain(
     """

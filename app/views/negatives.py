@@ -367,7 +367,8 @@ with slot:
         st.error(str(error), icon=":material/block:")
     if chosen is None:
         widgets.empty("No finished run has learnt from negatives yet. It takes a minute.", "Train one", "views/train.py")
-    show_studies()
+    if not widgets.hidden("study"):
+        show_studies()
 
 widgets.explain(
     """

@@ -173,11 +173,11 @@ with widgets.told_if_broken("This replay"):
     able = [run for run in runs if run.config["negatives"] and run.state == "done"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = widgets.pick_run(runs, (able or runs)[0])
-        others = rivals(chosen, runs)
+        others = [] if widgets.hidden("race") else rivals(chosen, runs)
         if st.session_state.get("beside") == chosen.id:  # nobody races itself
             st.session_state.beside = "none"
         names = {"none": "nobody"} | {other.id: f"{other.title()} · {other.id}" for other in others}
-        beside = widgets.choose(st.selectbox, "Race against", "beside", names, "none")
+        beside = widgets.choose(st.selectbox, "Race against", "beside", names, "none") if others else "none"
         first = others[0] if others and beside == "none" else None
         if first:
             label = f"Race {first.config['model']['name']}"

@@ -76,7 +76,8 @@ def show(run: Run) -> None:
             st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
         if len(epochs) > 1:
             st.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
-    ways(run)
+    if not widgets.hidden("ways"):
+        ways(run)
     when = f"after epoch {epoch}" if epoch else "before training"
     st.markdown(f"**{right} of {n} test images read right**{'' if by_sums else ' by the sums'} {when}")
     st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
@@ -190,7 +191,8 @@ told = (
 )
 st.caption(f"On screen: {chosen.title()}{told}.")
 st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
-strip()
+if not widgets.hidden("pages"):
+    strip()
 
 widgets.explain(
     """

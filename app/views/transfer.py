@@ -536,9 +536,11 @@ def show(run: Run, runs: list[Run], target: str) -> None:
         with widgets.told_if_broken("Fine-tuning"):
             show_tuning(run, target)
     with widgets.told_if_broken("The study"):
-        show_study()
-    st.header("Take it along")
-    export(run, target, results)
+        if not widgets.hidden("study"):
+            show_study()
+    if not widgets.hidden("export"):
+        st.header("Take it along")
+        export(run, target, results)
 
 
 st.title("Transfer")
