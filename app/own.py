@@ -39,8 +39,11 @@ def box(run: Run) -> None:
             st.error(str(error), icon=":material/block:")
 
 
-def upload(run: Run) -> "Tensor | None":
-    """A file of the reader's as a run's net takes it, (1, C, H, W) uint8; None before there is one, or a bad one is told."""
+def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
+    """A file of the reader's as a run's net takes it, (1, C, H, W) uint8; None before there is one, or a bad one is told.
+
+    `by_mass`: it is a drawing, and placed as in `strokes.suited`; None: it is only resized.
+    """
     file = st.file_uploader(
         "A picture of one digit or object, like those above",
         type=["png", "jpg", "jpeg", "bmp", "gif", "webp"],
@@ -52,10 +55,13 @@ def upload(run: Run) -> "Tensor | None":
     try:
         with st.spinner("Reading …"):
             widgets.settle_torch()
-            image = ffcore.data.read_image(file.getvalue(), tuple(run.config["facts"]["shape"]))
+            shape = tuple(run.config["facts"]["shape"])
+            image = ffcore.data.read_image(file.getvalue(), shape, by_mass)
     except ffcore.Refused as error:
         st.error(f"{file.name}: {error}", icon=":material/block:")
         return None
+    if by_mass is not None:
+        return image
     usual = feed.samples(run)
     odd = usual is not None and _is_light(image.numpy()) != _is_light(usual["images"])
     help = "so that ink and paper are as in the training images"

@@ -95,9 +95,7 @@ def _pixels(
     if drawing is not None:
         return strokes.suited(strokes.from_text(drawing), shape, _by_mass(net))
     if isinstance(image, str | Path | bytes) or hasattr(image, "read"):
-        if ink:
-            return strokes.suited(own.read_ink(image), shape, _by_mass(net))
-        return own.read_image(image, shape)[0].numpy()
+        return own.read_image(image, shape, _by_mass(net) if ink else None)[0].numpy()
     image = np.asarray(image)
     if image.ndim != 3 or image.dtype != np.uint8:
         raise Refused(f"an image of shape {image.shape} and type {image.dtype}; give (C, H, W) uint8")

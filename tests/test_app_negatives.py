@@ -1,10 +1,7 @@
 """The page Negatives, without a browser: every strategy on one image, settings that redraw, and studies whole and damaged."""
 
-import base64
-import io
 import json
 
-import numpy as np
 import pytest
 
 import ffcore
@@ -12,7 +9,6 @@ from ffcore import catalogue, runs
 
 pytest.importorskip("streamlit")
 from conftest import TINY
-from PIL import Image
 from test_app_pages import click, page, picture, words
 
 pytestmark = pytest.mark.usefixtures("no_bundle")
@@ -130,20 +126,6 @@ def test_an_empty_pad_shows_a_test_image_until_there_is_a_stroke(store):
     at = page("negatives", image="draw")
     assert "made of test image 1" in words(at)
     assert len(cards(at)) == 1 + len(ITEMS)
-
-
-def test_a_pads_drawing_is_read_with_suspicion():
-    from components.pad import SIDE, decoded
-
-    def url(size=(SIDE, SIDE), kind="png", mode="L"):
-        file = io.BytesIO()
-        Image.new(mode, size, "white").save(file, kind)
-        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-    assert decoded(url()).tolist() == np.full((SIDE, SIDE), 255).tolist()
-    assert decoded(url(mode="RGBA")).shape == (SIDE, SIDE)
-    for odd in (None, 3, "", "data:text/html,x", url()[:-40], url((9, 9)), url(kind="bmp"), url((9_000, 9_000)), url() + "ö"):
-        assert decoded(odd) is None
 
 
 # One strategy's settings

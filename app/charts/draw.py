@@ -8,6 +8,7 @@ import numpy as np
 from charts import DASHES, INK, LAYERS, MARKS, _figure, _list, png
 
 BARS = 12  # labels that are shown at most; of more, the best
+LINES = 6
 
 
 def bars(values: np.ndarray, classes: Sequence[str], votes: int = 1, theta: float | None = None) -> str:
@@ -44,33 +45,30 @@ def thumbnail(image: np.ndarray, alt: str) -> str:
     )
 
 
-def along(values: Sequence[int], totals: np.ndarray, classes: Sequence[str], now: int, axis: str, score: str) -> dict:
-    """Totals of labels (n, C) while an image is changed by `values`: those that win somewhere, the first by far at `now`."""
-    winners = totals.argmax(1)
-    often = np.bincount(winners, minlength=totals.shape[1])
-    start = int(winners[list(values).index(now)])
-    drawn = [start, *(int(c) for c in np.argsort(-often, kind="stable") if often[c] and c != start)][:5]
-    if len(drawn) == 1 and totals.shape[1] > 1:  # it wins everywhere: against whom?
-        drawn.append(int(np.delete(totals.mean(0), start).argsort()[-1]))
-        drawn[1] += drawn[1] >= start
+def along(values: Sequence[int], totals: np.ndarray, classes: Sequence[str], now: int, axis: str) -> dict:
+    """Totals of labels (n, C) above their mean while an image is changed by `values`: of those that win somewhere, the one
+    that wins at `now` first. Marks show what is read."""
+    winners, above = totals.argmax(1), totals - totals.mean(1, keepdims=True)
+    often = np.bincount(winners, minlength=totals.shape[1]) + above.mean(0).argsort().argsort() / totals.shape[1]
+    often[winners[list(values).index(now)]] = np.inf
+    order = np.argsort(-often, kind="stable").tolist()
+    shown = order[: min(LINES, max(2, len(set(winners.tolist()))))]  # where one wins everywhere, against its best rival
     traces = []
-    for i, c in enumerate(drawn):
+    for i, c in enumerate(shown):
+        mark = np.where(winners == c, 6, 0)
         traces.append(
             {
-                "x": list(values), "y": _list(totals[:, c]), "name": html.escape(str(classes[c])), "mode": "lines",
-                "line": {"color": LAYERS[i % len(LAYERS)], "dash": DASHES[i % len(DASHES)], "width": 2.2},
-                "hovertemplate": "%{y:.4g}",
+                "x": list(values), "y": _list(above[:, c]), "name": html.escape(str(classes[c])), "mode": "lines+markers",
+                "line": {"color": LAYERS[i], "dash": DASHES[i], "width": 2.2},
+                "marker": {"symbol": MARKS[i], "size": mark.tolist(), "opacity": 1}, "hovertemplate": "%{y:.3g}",
             }
         )  # fmt: skip
-    read = {"x": list(values), "y": _list(totals.max(1)), "name": "what is read", "mode": "markers", "hoverinfo": "skip",
-            "marker": {"size": 5, "color": [LAYERS[drawn.index(w) % len(LAYERS)] if w in drawn else INK for w in winners],
-                       "symbol": [MARKS[drawn.index(w) % len(MARKS)] if w in drawn else "x" for w in winners]},
-            "showlegend": False}  # fmt: skip
-    figure = _figure([*traces, read], 280, x=axis, y=score, legend=True)
+    figure = _figure(traces, 280, x=axis, y="total above the mean", legend=True)
+    figure["layout"]["xaxis"]["range"] = [values[0], values[-1]]
+    line = {"color": INK, "width": 1.2, "dash": "dash"}
     figure["layout"]["shapes"] = [
-        {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": now, "x1": now,
-         "line": {"color": INK, "width": 1.2, "dash": "dash"}, "layer": "below"}
-    ]  # fmt: skip
+        {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": now, "x1": now, "line": line, "layer": "below"}
+    ]
     return figure
 
 

@@ -4,7 +4,7 @@ export default function ({ data, parentElement, setStateValue }) {
   const [undo, wipe] = parentElement.querySelectorAll("button");
   const ink = canvas.getContext("2d");
   const middle = canvas.width / 2;
-  const kept = (canvas.kept ??= { x: middle, y: middle, drawing: false, paths: [] }); // outlives this call
+  const kept = (canvas.kept ??= { x: middle, y: middle, drawing: false, paths: [], sheet: Date.now() }); // outlives this call
   Object.assign(ink, { strokeStyle: "#fff", lineWidth: data.pen, lineCap: "round", lineJoin: "round" });
 
   const show = () => {
@@ -34,7 +34,7 @@ export default function ({ data, parentElement, setStateValue }) {
   };
   const tell = () => {
     show();
-    setStateValue("drawing", { paths: kept.paths, at: Date.now() }); // the time: an empty pad can be cleared once more
+    setStateValue("drawing", { paths: kept.paths, sheet: kept.sheet });
   };
   const redraw = (paths) => {
     ink.clearRect(0, 0, canvas.width, canvas.height);
@@ -48,6 +48,7 @@ export default function ({ data, parentElement, setStateValue }) {
       kept.paths[kept.paths.length - 1] = path;
     }
     kept.line = false;
+    if (!paths.length) kept.sheet = Date.now(); // what comes next is another drawing
     tell();
   };
   const at = (event) => {

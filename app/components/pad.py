@@ -25,16 +25,18 @@ _pad = st.components.v2.component(
 )
 
 
-def pad(*, key: str, on_change: Callable[[list[np.ndarray]], None] | None = None) -> np.ndarray | None:
+def pad(*, key: str, on_change: Callable[[list[np.ndarray], int], None] | None = None) -> np.ndarray | None:
     """What is drawn on it, (280, 280) uint8, white ink on black, told anew when a stroke ends; None: nothing yet.
 
-    It fills the middle and has strokes as thick as MNIST's, however large it was drawn. `on_change` is called with the
-    strokes, (n, 2) points each, before the script runs again; with none when the reader has cleared the pad.
+    It fills the middle and has strokes as thick as MNIST's, however large it was drawn. Before the script runs again,
+    `on_change` is called with the strokes, (n, 2) points each, none when the pad was cleared, and the number of the sheet:
+    another after that.
     """
 
     def heard() -> None:
         if on_change:
-            on_change(paths_of(st.session_state[key].drawing))
+            told = st.session_state[key].drawing
+            on_change(paths_of(told), sheet_of(told))
 
     paths = paths_of(_pad(key=key, data={"pen": _PEN}, on_drawing_change=heard).drawing)
     return strokes.drawn(paths) if paths else None
@@ -47,3 +49,9 @@ def paths_of(told: object) -> list[np.ndarray]:
         return []
     whole = all(p and len(p) % 2 == 0 and all(type(v) is int and abs(v) <= 4 * SIDE for v in p) for p in paths)
     return [np.array(p, float).reshape(-1, 2) for p in paths] if whole else []
+
+
+def sheet_of(told: object) -> int:
+    """The number of the sheet that a pad tells of."""
+    sheet = told.get("sheet") if isinstance(told, Mapping) else None
+    return sheet if type(sheet) is int else 0

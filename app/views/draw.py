@@ -76,19 +76,18 @@ def turn(step: int, n: int) -> None:
     st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
 
 
-def heard(paths: list[np.ndarray]) -> None:
+def heard(paths: list[np.ndarray], sheet: int) -> None:
     """The pad has told another stroke, or that it is empty: the drawing goes into the address and among those kept."""
     if not paths:
         st.query_params.pop("img", None)
-        st.session_state.drawing = False
         return
     code = strokes.to_text(strokes.rounded(strokes.placed(strokes.drawn(paths), (strokes.SIDE, strokes.SIDE))))
     kept = st.session_state.setdefault("drawings", [])
-    if st.session_state.get("drawing") and kept:
+    if kept and kept[-1][0] == sheet:
         kept.pop()  # the same drawing, one stroke further
-    kept.append(code)
+    kept.append((sheet, code))
     del kept[:-KEPT]
-    st.session_state.drawing, st.query_params["img"] = True, code
+    st.query_params["img"] = code
 
 
 def bring_back(code: str) -> None:
@@ -97,9 +96,8 @@ def bring_back(code: str) -> None:
 
 
 def fresh_sheet() -> None:
-    """An empty pad: what is drawn next is another drawing."""
-    st.session_state.sheet = st.session_state.get("sheet", 0) + 1
-    st.session_state.drawing = False
+    """An empty pad."""
+    st.session_state.pads = st.session_state.get("pads", 0) + 1
 
 
 def forget() -> None:
@@ -133,13 +131,20 @@ def stored(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] | None
     return samples["images"][at - 1], f"test image {at} of {n}, whose class is **{true}**", f"--sample {at}"
 
 
+def stands_by_mass(samples: dict | None) -> bool:
+    """Do a run's images stand as MNIST's do? Where it has stored none, they are taken to."""
+    return samples is None or strokes.are_centred(samples["images"])
+
+
 def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] | None:
     """(image (C, H, W) uint8 as the net takes it, what it is, the command's words for it), or None where there is none."""
     source = widgets.choose(st.segmented_control, "Image", "image", SOURCES, "draw", required=True)
-    shape = tuple(run.config["facts"]["shape"])
+    shape, by_mass = tuple(run.config["facts"]["shape"]), stands_by_mass(samples)
     if source == "upload":
-        image = own.upload(run)
-        return None if image is None else (image[0].numpy(), "your image", "IMAGE.png")
+        help = "Its ink is found, scaled and moved as MNIST’s digits were, and made white on black"
+        ink = by_mass and st.toggle("It is a single digit: place it", True, key="own_ink", help=help)
+        image = own.upload(run, by_mass if ink else None)
+        return None if image is None else (image[0].numpy(), "your image", f"IMAGE.png{' --ink' if ink else ''}")
     if source == "sample":
         told = stored(run, samples)
         if told is None:
@@ -154,9 +159,8 @@ def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] 
         st.query_params["digit"] = str(st.session_state.digit)
         return told
     drawing = linked()
-    pad(key=f"draw_pad.{st.session_state.get('sheet', 0)}", on_change=heard)
+    pad(key=f"draw_pad.{st.session_state.get('pads', 0)}", on_change=heard)
     st.caption("Mouse, finger or pen; by keyboard, arrow keys draw and with Shift only move.")
-    by_mass = samples is None or strokes.are_centred(samples["images"])
     st.caption(
         ("Your drawing is placed as MNIST’s digits are: its box fits 20 of 28 pixels, its centre of mass stands in the middle."
         if by_mass
@@ -219,7 +223,8 @@ def panel(run: Run, image: np.ndarray, what: str, wide: bool) -> None:
     told = ffcore.read(own.net(run), seen)
     scores = np.array(told["scores"][told["readout"]])
     with st.container(border=True, gap="small"):
-        st.markdown(f"**{widgets.plain(run.title())}** reads **{widgets.plain(told['class'])}**")
+        who = "" if wide else f" :small[:gray[{'bundled' if run.bundled else run.id.rpartition('-')[2]}]]"
+        st.markdown(f"**{widgets.plain(run.title())}**{who} reads **{widgets.plain(told['class'])}**")
         left, right = st.columns([1, 2.2] if wide else [1, 1.6], gap="small", vertical_alignment="center")
         with left:
             st.html(charts.picture(seen, f"what the net sees: {what.replace('*', '')}", 150))
@@ -272,7 +277,7 @@ def verdict(told: dict, thing: str) -> None:
 def show_sweep(run: Run, image: np.ndarray, change: Change) -> None:
     """The answer along one change, the others as they are."""
     names = {name: label for name, (label, *_) in CHANGES.items()}
-    along = widgets.choose(st.segmented_control, "Along", "along", names, "turn", required=True)
+    along = widgets.choose(st.selectbox, "Along", "along", names, "turn")
     values, images = strokes.sweep(image, change, along)
     net, classes = own.net(run), [str(c) for c in run.config["facts"]["classes"]]
     readout = net.model.readouts[0]
@@ -287,20 +292,20 @@ def show_sweep(run: Run, image: np.ndarray, change: Change) -> None:
     told = " and ".join(f"as **{name}** at {' and '.join(places)}" for name, places in turns.items())
     is_a = widgets.plain(classes[winners[now]])
     st.markdown(f"Read as **{is_a}** here, but {told}." if turns else f"Read as **{is_a}** all the way.")
-    figure = figures.along(values, totals, classes, getattr(change, along), axis, "total" if readout == "goodness" else "score")
-    live_chart(figure, key="along_chart", alt=f"the labels' totals while the image is {axis}")
-    st.caption(f"{len(values)} images, one per step, all through “{widgets.plain(run.title())}”.")
+    figure = figures.along(values, totals, classes, getattr(change, along), axis)
+    live_chart(figure, key="along_chart", alt=f"the labels' totals, each above their mean, along: {axis}")
+    st.caption(f"{len(values)} images, one per step, all through “{widgets.plain(run.title())}”; a mark where the label wins.")
 
 
 def show_kept(run: Run, samples: dict | None) -> None:
     """The last drawings, and what this net reads in them."""
-    kept = st.session_state.get("drawings", [])
+    kept = [code for _, code in st.session_state.get("drawings", [])]
     st.subheader("Your last drawings")
     if not kept:
         st.caption(f"The last {KEPT} are kept here until you close or reload the page. A link keeps the one on screen.")
         return
     shape, drawings = tuple(run.config["facts"]["shape"]), [strokes.from_text(code) for code in kept]
-    by_mass = samples is None or strokes.are_centred(samples["images"])
+    by_mass = stands_by_mass(samples)
     said = own.net(run).predict(np.stack([strokes.suited(d, shape, by_mass) for d in drawings]))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         for i, (code, drawing, label) in reversed(list(enumerate(zip(kept, drawings, said.tolist(), strict=True)))):
@@ -344,7 +349,10 @@ def show(run: Run, beside: Run | None) -> None:
     sets = "".join(f" --set {name}={value}" for name, value in asked.items())
     keywords = "".join(f", {name}={value}" for name, value in asked.items())
     kind, _, value = words.removeprefix("--").partition(" ")
-    image = f"{kind}={value if kind == 'sample' else repr(value)}" if value else repr(words)
+    if kind == "IMAGE.png":
+        image = repr(kind) + (", ink=True" if value else "")
+    else:
+        image = f"{kind}={value if kind == 'sample' else repr(value)}"
     python = f"import ffcore\n\ntold = ffcore.read({run.id!r}, {image}{keywords})\nprint(told['class'], told['scores'])"
     widgets.share(f"ffcore read {shlex.quote(run.id)} {words}{sets}", python)
 
@@ -385,7 +393,7 @@ only compares, so there is no such line.
 excited it usually is: 1% of the validation images stay below the line, so one digit in a hundred is called none by mistake.
 
 **Push it until it breaks.** A fully connected net has no idea of space: shifted by a few pixels, a digit is another input. The
-chart shows the totals of the labels that win somewhere along the way, the others of your settings as they are. Noise is the
-same random draw at every step.
+chart shows the totals of the labels that win somewhere along the way, less the mean of all labels, since most of what changes
+is common to them. Your other settings stay as they are, and noise is the same random draw at every step.
 """
 )

@@ -57,23 +57,23 @@ def read_own(path: str | Path, size: int = 28) -> tuple[Split, tuple[str, ...]]:
     return Split(torch.from_numpy(x), torch.from_numpy(y)), classes
 
 
-def read_image(file: str | Path | bytes | BinaryIO, shape: tuple[int, int, int]) -> Tensor:
-    """One image file → (1, C, H, W) uint8 of the wanted shape: made grey or RGB, resized. Raises Refused: no image."""
+def read_image(file: str | Path | bytes | BinaryIO, shape: tuple[int, int, int], by_mass: bool | None = None) -> Tensor:
+    """One image file → (1, C, H, W) uint8 of the wanted shape: made grey or RGB, resized. Raises Refused: no image.
+
+    With `by_mass` it is a drawing, light on dark or dark on light, and placed as in `strokes.suited`.
+    """
     import numpy as np
     import torch
 
     channels, *size = shape
+    if by_mass is not None:
+        from ffcore.data import strokes
+
+        ink = _pixels(file, None, "L")
+        rim = np.concatenate([ink[0], ink[-1], ink[:, 0], ink[:, -1]])
+        return torch.from_numpy(strokes.suited(255 - ink if rim.mean() > 127 else ink, shape, by_mass)[None])
     pixels = _pixels(file, tuple(size), "L" if channels == 1 else "RGB").reshape(1, *size, channels)
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
-
-
-def read_ink(file: str | Path | bytes | BinaryIO) -> ndarray:
-    """The drawing in an image file, (H, W) uint8 of its own size: white ink on black, turned about where its rim is light."""
-    import numpy as np
-
-    pixels = _pixels(file, None, "L")
-    rim = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
-    return 255 - pixels if rim.mean() > 127 else pixels
 
 
 def centred(drawing: ndarray, shape: tuple[int, int, int]) -> Tensor:

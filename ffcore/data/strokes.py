@@ -182,7 +182,7 @@ def changed(image: np.ndarray, change: Change) -> np.ndarray:
         middle = np.array([width / 2, height / 2])
         back = np.array([[a, b], [-b, a]])  # from where a pixel of the result comes
         shift = middle - back @ np.add(middle, (change.x, change.y))
-        matrix = (*back[0], shift[0], *back[1], shift[1])
+        matrix = [round(float(v), 9) for v in (*back[0], shift[0], *back[1], shift[1])]  # a quarter turn is exact
         how = {"resample": Image.Resampling.BILINEAR}
         out = np.stack(
             [
