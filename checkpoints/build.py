@@ -21,6 +21,7 @@ from pathlib import Path
 
 import ffcore
 from ffcore import cards, data, files, heldout
+from ffcore.lab.generate import NO_SLOPE
 from ffcore.runs import Run
 
 HERE = Path(__file__).parent
@@ -66,8 +67,10 @@ def shrink(full: Run, place: Path) -> Run:
     place.mkdir(parents=True)
     for part in KEPT:
         if (source := full.dir / part).is_dir():
-            shutil.copytree(source, place / part, ignore=shutil.ignore_patterns("weights-*", ".*"))
-        else:
+            (place / part).mkdir()
+            for epoch in thinned(full.snapshots()):
+                shutil.copy(source / f"epoch-{epoch:04d}.npz", place / part)
+        elif source.exists():
             shutil.copy(source, place / part)
     weights = load_file(full.dir / "weights.safetensors")
     small = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
@@ -88,6 +91,11 @@ def shrink(full: Run, place: Path) -> Run:
     facts = run.config["facts"] | {"provenance": loaded.provenance}
     run.write_config(data_root=None, facts=facts)
     return Run(place)
+
+
+def thinned(epochs: list[int]) -> list[int]:
+    """All of the first twelve epochs, every fourth one of the others, and the last."""
+    return [epoch for epoch in epochs if epoch <= 12 or epoch % 4 == 0 or epoch == epochs[-1]]
 
 
 def full_data(run: Run) -> data.Data:
@@ -169,7 +177,8 @@ def questions(name: str) -> list[tuple[str, list[str], dict]]:
     ]
     climb = {"what": "ascent", "n": classes, "seed": 0, "of": "goodness" if goodness else "score", "aim": "contrast",
              "start": "noise", **({"layer": "each"} if goodness else {})}  # fmt: skip
-    asked.append(("generate", [], climb))
+    if run.config["model"]["name"] not in NO_SLOPE:
+        asked.append(("generate", [], climb))
     if name == "pff-mnist":
         asked += [
             ("generate", [_judge()], {"what": "samples", "n": 1_000, "seed": 0}),

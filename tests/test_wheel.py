@@ -76,7 +76,7 @@ def test_the_wheel_holds_what_it_needs_and_nothing_else(wheel):
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"ffcore"}
     assert not [name for name in names if "test" in name.lower() or "__pycache__" in name or name.endswith((".pyc", ".tmp"))]
     assert "ffcore = ffcore.cli:main" in points
-    assert wheel.stat().st_size < 5 * 2**20
+    assert wheel.stat().st_size < 27 * 2**20  # 25 MB of it are checkpoints
 
 
 def test_its_dashboard_opens_every_page_from_any_directory(installed, elsewhere):

@@ -103,8 +103,10 @@ def number(label: str, key: str, low: int, high: int, default: int, hint: str | 
 
 def answer(run: Run, *judge: Run, about: str, **settings: Any) -> tuple[Finding, dict, dict] | None:
     """(finding, numbers, arrays) of a question, asked at once where that needs no download; or how far it is."""
-    finding = findings.find("generate", run, *judge, **settings)
-    if finding is None:
+    try:
+        finding = ffcore.find_analysis("generate", run, *judge, **settings)
+    except ffcore.Refused as error:
+        st.info(str(error), icon=":material/info:")
         return None
     held_out = settings["what"] in ("steps", "interpolation") and ffcore.held_out_here(run)
     here = settings["what"] == "ascent" or held_out or data.present(run.config["data"]["name"], run.config["data_root"])

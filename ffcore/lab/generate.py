@@ -25,6 +25,7 @@ FITTED = 1_000  # training images of a class whose latents its mixture is fitted
 CHOICES, ENOUGH = (1, 2, 3, 5, 8), 20  # components that are tried, and the images of a class that each needs
 HELD_OUT = 1_000  # validation images whose distances samples are compared with
 MOST = 2_000  # images that are kept
+NO_SLOPE = ("cwc", "reconstruction", "vicreg")  # models whose layers hand on no slope: said before torch is loaded
 
 # what each question knows of, with its defaults; what depends on the run is None
 KNOWN: dict[str, dict[str, Any]] = {
@@ -100,6 +101,8 @@ class Generate(Analysis):
             filled["steps"] = filled["steps"] or run.config["model"]["steps"]
         if what == "ascent":
             filled["of"] = filled["of"] or ("goodness" if _answers_by_goodness(run) else "score")
+            if (name := run.config["model"]["name"]) in NO_SLOPE:
+                raise Refused(f"model '{name}' hands on no slope of its {filled['of']} to the image; choose a run of ff or pff")
             if filled["of"] == "score" and filled["layer"] is not None:
                 raise Refused(f"a class's score is of the whole net, not of layer {filled['layer']}; leave layer out")
             if filled["label"] == "any":
