@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test lint bench checkpoints tables screenshots clean
+.PHONY: run test lint bench checkpoints check-checkpoints tables screenshots clean
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,8 +26,11 @@ lint: $(READY)
 bench: $(READY)  ## speed and overhead, measured here and now
 	$(BIN)/python -m pytest bench -rs --benchmark-disable-gc
 
-checkpoints: $(READY)  ## train the bundled checkpoints again
+checkpoints: $(READY)  ## train the bundled checkpoints again, and ask them what the pages ask
 	$(BIN)/python checkpoints/build.py
+
+check-checkpoints: $(READY)  ## do the figures of their cards still hold?
+	$(BIN)/python checkpoints/build.py --check
 
 tables: $(READY)  ## the generated tables of README and docs
 	$(BIN)/python docs/tables.py

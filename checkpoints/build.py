@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 import ffcore
-from ffcore import cards, data, files, heldout
+from ffcore import cards, data, files, heldout, telemetry
 from ffcore.lab.generate import NO_SLOPE
 from ffcore.runs import Run
 
@@ -287,18 +287,21 @@ def write(path: Path, text: str) -> None:
 
 
 def check(name: str, images: int | None = None) -> list[tuple[str, float, float, bool]]:
-    """[(figure, what the card says, what it is now, does it hold?)] of a checkpoint, on the first test images or all."""
+    """[(figure, what the card says, what it is now, does it hold?)] of a checkpoint: on all validation and test images, or,
+    without the data set, on so many of the validation images that come along."""
     from ffcore import neurons, readout
 
     run = ffcore.Trained(HERE / name)
-    result, loaded = run.status()["result"], full_data(run)
-    test = [part[:images] for part in loaded.test]
-    told = readout.evaluate(run.model, *test, run.config["train"]["precision"])
-    slack = HOLDS if images is None else max(HOLDS, 3 * (0.25 / len(test[1])) ** 0.5)  # of a part: three standard errors
-    rows = [
-        (f"test accuracy by {key}", result["readouts"][key]["test"], told.accuracy[key], slack) for key in result["readouts"]
-    ]
-    x, y = run.held_out(1_000)
+    result, rows = run.status()["result"], []
+    loaded = None if images else run.data()
+    splits = {"validation": run.held_out(images)} if images else {"validation": loaded.validation, "test": loaded.test}
+    for split, (x, y) in splits.items():
+        told = readout.evaluate(run.model, x, y, run.config["train"]["precision"])
+        for key, now in told.accuracy.items():
+            said = result["readouts"][key][split]
+            chance = 3 * (said * (1 - said) / len(y)) ** 0.5 if images else 0.0  # of a part: three standard errors
+            rows.append((f"{split} accuracy by {key}", said, now, HOLDS + chance))
+    x, y = run.held_out(telemetry.PROBE)
     seen = neurons.observe(run.model, x.float() / 255, y)
     for layer, ((h, _), said) in enumerate(zip(seen, cards.dead_units(run), strict=True), 1):
         rows.append((f"dead units of layer {layer}", said, len(neurons.dead(h)) / h.shape[1], 0.01))
