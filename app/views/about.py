@@ -54,8 +54,8 @@ def machine() -> list[tuple[str, str]]:
     ]
 
 
-def table(rows: list[tuple[str, str]]) -> str:
-    return "| | |\n|---|---|\n" + "\n".join(f"| {name} | {widgets.plain(value)} |" for name, value in rows)
+def table(rows: list[tuple[str, str]], head: str) -> str:
+    return f"| {head} |\n|---|---|\n" + "\n".join(f"| {name} | {widgets.plain(value)} |" for name, value in rows)
 
 
 st.title("About")
@@ -67,11 +67,14 @@ left, right = st.columns(2, gap="medium")
 with left.container(border=True):
     st.markdown("**Versions**")
     st.markdown(
-        table([("ffcore", ffcore.__version__), ("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)])
+        table(
+            [("ffcore", ffcore.__version__), ("Python", platform.python_version()), *((p, version(p)) for p in PACKAGES)],
+            "package | version",
+        )
     )
 with right.container(border=True):
     st.markdown("**This machine**")
-    st.markdown(table(machine()))
+    st.markdown(table(machine(), "what | here"))
     if "torch" in sys.modules or st.button("Look for a GPU, and check all", icon=":material/troubleshoot:", key="doctor"):
         with widgets.told_if_broken("The check"), st.spinner("Looking …"):
             widgets.settle_torch()

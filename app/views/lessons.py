@@ -12,15 +12,15 @@ def index() -> None:
         "Ten minutes each: say what you expect, make it happen, see what was measured, and think on. No data, no network and "
         "no earlier knowledge of the dashboard are needed; the order is that of a course."
     )
-    with st.grid("auto", min_column_width=300) as cells:
-        for number, lesson in enumerate(LESSONS.values(), 1):
-            with cells.cell(), st.container(border=True, height="stretch"):
-                st.markdown(f"**{number} · {lesson.title}**")
-                st.markdown(lesson.teaser)
-                st.caption(f"About {lesson.minutes} minutes")
-                st.button(
-                    "Begin", key=f"begin.{lesson.name}", icon=":material/arrow_forward:", on_click=go, args=(lesson, "predict")
-                )
+    cards = st.grid("auto", min_column_width=300)
+    for number, lesson in enumerate(LESSONS.values(), 1):
+        with cards.cell().container(border=True, height="stretch"):
+            st.markdown(f"**{number} · {lesson.title}**")
+            st.markdown(lesson.teaser)
+            st.caption(f"About {lesson.minutes} minutes")
+            st.button(
+                "Begin", key=f"begin.{lesson.name}", icon=":material/arrow_forward:", on_click=go, args=(lesson, "predict")
+            )
 
 
 def go(lesson: Lesson, step: str) -> None:

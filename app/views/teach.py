@@ -102,8 +102,8 @@ places = ffcore.places()
 st.markdown(
     f"""
 **Read-only** means that nothing is started, paused, tagged, imported, downloaded or deleted through this server, whatever a
-page offers: the library refuses, in a line that says so. Stored runs, studies, sliders and the bundled nets all work. Two servers
-may share one runs folder: yours with everything, at 127.0.0.1, and a read-only one for the class.
+page offers: the library refuses, in a line that says so. Stored runs, studies, sliders and the bundled nets all work. Two
+servers may share one runs folder: yours with everything, at 127.0.0.1, and a read-only one for the class.
 
 **The queue.** A training is a process of its own and outlives a closed tab. On processors as many train at once as there are
 pairs of cores; **on this machine {places}**. The others wait, first come, first served, and their page says at which place.
