@@ -2,7 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-import charts
 import feed
 import numpy as np
 import streamlit as st
@@ -20,23 +19,6 @@ if TYPE_CHECKING:  # torch is loaded when there is something to read
 def has_weights(run: Run) -> bool:
     """Is there a net to ask?"""
     return any((run.dir / name).exists() for name in ("weights.safetensors", "state.safetensors"))
-
-
-def box(run: Run) -> None:
-    """The folded part of a page that takes an image. Torch and the net are loaded when there is one."""
-    folded = st.expander("Try your own image", icon=":material/image:", on_change="rerun", key="own_image")
-    if not folded.open:
-        return
-    with folded:
-        if not has_weights(run):
-            st.info("This run has no weights yet; wait for its first epoch.")
-            return
-        try:
-            image = upload(run)
-            if image is not None:
-                show(run, image)
-        except (ffcore.Refused, ffcore.Failed) as error:
-            st.error(str(error), icon=":material/block:")
 
 
 def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
@@ -66,28 +48,6 @@ def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
     odd = usual is not None and _is_light(image.numpy()) != _is_light(usual["images"])
     help = "so that ink and paper are as in the training images"
     return 255 - image if st.toggle("Swap light and dark", odd, key=f"invert_{file.file_id}", help=help) else image
-
-
-def show(run: Run, image: "Tensor") -> None:
-    """The image as the net sees it, and what it makes of it."""
-    loaded, classes = net(run), run.config["facts"]["classes"]
-    scores = {name: values[0].numpy() for name, values in loaded.scores(image).items()}
-    left, main = st.columns([1, 2.6], gap="medium")
-    with left:
-        st.html(charts.picture(image[0].numpy(), "what the net sees"))
-        st.caption("What the net sees", text_alignment="center")
-    with main:
-        if loaded.model.tries_labels:
-            table = loaded.goodness(image)[0].numpy()
-            rows = [f"Layer {layer}" for layer in range(1, table.shape[1] + 1)]
-            st.html(charts.goodness_table(table, classes, None, rows, widgets.voters(run, len(rows))))
-        else:
-            table = scores[loaded.model.readouts[0]][:, None]
-            st.html(charts.goodness_table(table, classes, None, ["Score"]))
-        answers = {name: classes[int(values.argmax())] for name, values in scores.items()}
-        first = answers.pop(loaded.model.readouts[0])
-        others = "".join(f" The {name} read-out says **{answer}**." for name, answer in answers.items())
-        st.markdown(f"The net says **{first}**.{others} It has no way to say “none of these”.")
 
 
 def _is_light(images: np.ndarray) -> bool:

@@ -1,14 +1,11 @@
-"""Live: watch every layer's goodness part while a run trains; pause, resume or stop it; see what came out."""
-
-from pathlib import Path
+"""Live: watch every layer's goodness part while a run trains; pause, resume or stop it."""
 
 import charts
 import feed
 import numpy as np
-import own
 import streamlit as st
 import widgets
-from components import live_chart, live_charts, plotly_loader
+from components import live_charts, plotly_loader
 from widgets import LIVE
 
 import ffcore
@@ -173,8 +170,7 @@ def layers(run: Run, story: feed.Story) -> None:
     widths = model.get("widths") or model.get("channels", [])
     if (story.ticks and not told) or not run.config["negatives"]:  # a net without goodness, or whose layers do not learn
         with st.container(border=True):
-            st.markdown("**Loss** :small[of all layers together]")
-            live_chart(charts.loss(story.ticks, told=story.told[0]), key="loss", alt="loss over training")
+            no_sides(story)
         return
     theta = model.get("theta") if model.get("objective") == "threshold" else None
     epochs = run.snapshots()
@@ -187,6 +183,16 @@ def layers(run: Run, story: feed.Story) -> None:
             units = f":gray[{widths[layer - 1]:,} units]" if layer <= len(widths) else ""
             st.markdown(f"**Layer {layer}** {units} · {sentence(rows, dead.get(layer))}")
             curves(layer, rows, theta, points, story.told[layer], snapshot, epochs)
+
+
+def no_sides(story: feed.Story) -> None:
+    """What a net without positives and negatives tells while it learns: its loss, and what is special to its model."""
+    told = charts.by_layer(story.ticks, "traces")
+    names = list(dict.fromkeys(name for rows in told.values() for _, row in rows for name in row["traces"] or {}))
+    shown = [(charts.loss(story.ticks, told=story.told[0], title="Loss of all layers together"), "loss over training")]
+    points = max(60, min(250, POINTS // max(1, len(told))))
+    shown += [(charts.special(told, name, points, story.told), f"{name} of every layer over training") for name in names[:7]]
+    live_charts(shown, columns=2 if len(shown) < 4 else 4, key="loss")
 
 
 def sentence(rows: charts.Rows, dead: float | None) -> str:
@@ -254,94 +260,32 @@ def log(run: Run) -> None:
         file = run.dir / "log.txt"
         text = file.read_bytes()[-4000:].decode("utf-8", "replace") if file.exists() else ""
         st.code("\n".join(text.splitlines()[-20:]) or "nothing yet", language=None)
-        st.caption("Repeat this run from the command line:")
-        st.code(run.command(), language="bash", wrap_lines=True)
 
 
-def outcome(run: Run, result: dict) -> None:
-    """What a finished run leaves: accuracy by read-out, confusions, worst errors, receptive fields."""
-    st.header("Result")
-    with st.grid(4, min_column_width=150, gap="small"):
-        for name, row in result["readouts"].items():
-            if row["test"] is None:
-                st.metric(
-                    f"Validation, {name}",
-                    widgets.percent(row["validation"]),
-                    border=True,
-                    delta="not tested",
-                    delta_color="off",
-                    delta_arrow="off",
-                )
-            else:
-                st.metric(
-                    f"Test accuracy, {name}",
-                    widgets.percent(row["test"]),
-                    border=True,
-                    delta=f"validation {widgets.percent(row['validation'])}",
-                    delta_color="off",
-                    delta_arrow="off",
-                )
-        for row in result["layers"]:
-            if row["validation_accuracy"] is not None:
-                st.metric(
-                    f"Layer {row['layer']} alone",
-                    widgets.percent(row["validation_accuracy"]),
-                    border=True,
-                    delta="validation",
-                    delta_color="off",
-                    delta_arrow="off",
-                )
-    evaluation, epochs = feed.evaluation(run), run.snapshots()
-    facts = run.config["facts"]
-    fields = ((feed.snapshot(run, epochs[-1]) if epochs else None) or {}).get("fields")
-    left, right = st.columns(2, gap="small")
-    if evaluation:
-        with left, st.container(border=True, height="stretch"):
-            st.markdown("**Which classes it confuses** :small[test images; mistakes coloured]")
-            live_chart(
-                charts.confusion(evaluation["confusion"], facts["classes"]),
-                key="confusion",
-                alt="confusion matrix of the test images",
-            )
-    if fields is not None:
-        with right if evaluation else left, st.container(border=True, height="stretch"):
-            st.markdown("**What units of layer 1 look for** :small[incoming weights: blue excites, vermilion calms]")
-            st.html(charts.fields(fields))
-    if evaluation and len(evaluation["worst_index"]):
-        with st.container(border=True):
-            errors(run, evaluation)
+def over(run: Run, result: dict) -> None:
+    """The headline of a run that has ended, and where its story goes on."""
+    share = result.get("test_accuracy")
+    kind = "test" if share is not None else "validation"
+    share = result.get("validation_accuracy") if share is None else share
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
+        ending = "It is done" if run.state == "done" else f"It was {run.state}"
+        figure = (
+            ""
+            if share is None
+            else f": **{widgets.percent(share)}** of {kind} images right by its {result['readout']} read-out"
+        )
+        st.markdown(f"{ending}{figure}.", width="stretch")
+        if st.button("See the run", type="primary", icon=":material/fact_check:", help="confusions, worst errors, settings"):
+            st.switch_page("views/run.py", query_params={"run": run.id})
+        if run.snapshots() and st.button("Replay it", icon=":material/history:"):
+            st.switch_page("views/replay.py", query_params={"run": run.id})
 
 
-def errors(run: Run, evaluation: dict) -> None:
-    """The images that it was most wrong about; an older run remembers their places only, so the data must be here."""
-    st.markdown("**Its worst errors** :small[the test images that it was most wrong about, and what it read]")
-    images = evaluation.get("worst_images")
-    if images is None:
-        with st.empty(), st.skeleton(height=140):
-            images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()))
-    if isinstance(images, str):
-        st.caption(images)
-        return
-    labels, said = evaluation["worst_label"], evaluation["worst_prediction"]
-    st.html(charts.contact_sheet(images, labels, said, run.config["facts"]["classes"], truth=True))
-
-
-@st.cache_data(max_entries=32, ttl=600, show_spinner=False)
-def test_images(directory: str, index: tuple[int, ...]) -> np.ndarray | str:
-    """These test images of a run's own data, (n, C, H, W) uint8, or why they cannot be shown."""
-    config = Run(directory).config
-    name, title = config["data"]["name"], config["facts"]["data_title"]
-    public = name in ffcore.data.DATASETS
-    if not (ffcore.data.present(name, config["data_root"]) if public else Path(name).suffix == ".npz" and Path(name).is_file()):
-        return f"The images are not in this machine's data folder ({title}), so they cannot be shown."
-    widgets.settle_torch()
-    try:
-        data = ffcore.data.load(ffcore.data.DataSettings(**config["data"]), config["data_root"])
-    except (ffcore.Refused, ffcore.Failed) as error:
-        return f"The images cannot be shown: {error}"
-    if data.hash != config["facts"]["data_hash"]:
-        return f"The {title} in this machine's data folder is not what this run was tested on, so no images can be shown."
-    return data.test.x[list(index)].numpy()
+def python_for(run: Run) -> str:
+    return f"""import ffcore
+run = ffcore.find({run.id!r})
+for event in run.events()[0]:
+    print(event["event"], event.get("epoch"), event.get("loss"), event.get("validation"))"""
 
 
 training = widgets.latest(runs, lambda run: run.state == "running")
@@ -352,10 +296,12 @@ with choice:
 period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
 st.fragment(watch, run_every=period)(chosen, period)
 if (result := chosen.status()["result"]) and not widgets.is_live(chosen):
-    outcome(chosen, result)
-    own.box(chosen)
+    over(chosen, result)
+widgets.share(chosen.command(), python_for(chosen))
 widgets.explain(
     """
+Charts move while a run trains, and stand still when it has ended; **See the run** then shows what it learnt.
+
 **Goodness** is the mean square of a layer's activities: how excited the layer is. Every step shows each layer *pairs*:
 a true example, the positive x⁺, and its negative x⁻: for a net with labels the same image under a wrong one, else what
 its negative strategy makes of the image.
@@ -376,5 +322,9 @@ means much overlap and 3 hardly any.
 **Dead units** were never switched on by the first 1,000 validation images, under the right label or a wrong one. That
 need not last: peer normalisation can wake them, and with gelu, silu or leaky_relu a unit that is off still has a
 gradient. **A layer alone** reads the image by its own goodness only.
+
+A net **without negatives** has no such pairs: it shows its loss and what is special to its rule, a line per layer.
+
+**Pause** saves everything and frees the processor; **Resume** goes on as if nothing had happened, to the last bit.
 """
 )

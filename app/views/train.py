@@ -17,30 +17,49 @@ with st.container(border=True):
     ready = st.container()  # filled last: it needs all choices
     with st.container(horizontal=True, vertical_alignment="bottom"):
         launch = st.container(width="content")
-        seed = st.number_input("Random seed", 0, value=0, width=150, help="the same seed gives the same weights, bit for bit")
+        st.session_state.setdefault("seed", widgets.asked_number("seed", 0, 999_999_999, 0))
+        seed = st.number_input("Random seed", 0, 999_999_999, key="seed", width=150,
+                               help="the same seed gives the same weights, bit for bit")  # fmt: skip
+        if seed:
+            st.query_params["seed"] = str(seed)
+        else:
+            st.query_params.pop("seed", None)
 slot = st.container()  # painted at once; torch loads behind the skeleton
 
 
 @st.cache_data(show_spinner=False, max_entries=32)
-def examples(config: str, strategies: str) -> list[str]:
-    """Each strategy's positives and negatives on real training images, as a picture."""
-    return [charts.pairs(**told) for told in catalogue.examples(json.loads(config), json.loads(strategies), 4)]
+def example(config: str, strategy: str) -> str:
+    """A strategy's positives and negatives on real training images, as a picture."""
+    return charts.pairs(**catalogue.examples(json.loads(config), [json.loads(strategy)], 4)[0])
 
 
-def forget() -> None:
-    """Another preset has a model and negatives of its own; what was chosen before must not stand in their way."""
-    for key in ("model", "negatives"):
+def forget(*more: str) -> None:
+    """Another preset has a model, negatives and settings of its own; what was chosen before must not stand in their way."""
+    for key in ("model", "negatives", "set", *more):
         st.session_state.pop(key, None)
         st.query_params.pop(key, None)
 
 
 def choose_preset() -> str:
+    """A recipe that is known to be good, or a failure with the reason why it fails."""
     items = {p["name"]: p for p in catalogue.presets()}
-    names = sorted(items, key=lambda n: (n != "quick", not items[n]["good"], n))
-    shown = {n: items[n]["title"] if items[n]["good"] else f"⚠ {items[n]['title']}" for n in names}
-    name = widgets.choose(st.segmented_control, "Preset", "preset", shown, "quick", required=True, on_change=forget)
+    kinds = {"good": "Recipes", "failures": "Failures to study"}
+    asked = items.get(st.query_params.get("preset", ""))
+    st.session_state.setdefault("kind", "good" if not asked or asked["good"] else "failures")
+    kind = st.segmented_control(
+        "Preset", list(kinds), format_func=kinds.get, key="kind", required=True, on_change=forget, args=("preset",)
+    )
+    names = sorted((n for n in items if items[n]["good"] == (kind == "good")), key=lambda n: (n != "quick", n))
+    shown = {n: items[n]["title"].removeprefix("Reference study: ") for n in names}
+    name = widgets.choose(
+        st.pills, "Which one", "preset", shown, names[0], required=True, on_change=forget, label_visibility="collapsed"
+    )
+    if kind == "failures":
+        st.query_params["preset"] = name  # its default, too: the address must lead here again
     told = items[name]
-    st.caption(" ".join(text for text in (told["see"], told["why"]) if text))
+    st.caption(" ".join(widgets.plain(text) for text in (told["see"], told["why"]) if text))
+    if not told["good"]:
+        st.caption(f"**What mends it**: {widgets.plain(told['fix'])} :gray[{widgets.plain(told['source'])}]")
     return name
 
 
@@ -48,7 +67,7 @@ def choose_model(default: str) -> str:
     items = {m["name"]: m for m in catalogue.models() if m["faithful"] or m["name"] == default}  # flawed: by preset only
     names = sorted(items, key=lambda n: (n != "ff", n))
     shown = {n: items[n]["title"] for n in names}
-    name = widgets.choose(st.segmented_control, "Model", "model", shown, default, required=True)
+    name = widgets.choose(st.pills, "Model", "model", shown, default, required=True)
     local = "every layer learns from its own loss" if items[name]["is_local"] else "one loss moves all layers"
     about = items[name]["about"].partition("\n\n")[0]
     st.caption(f"{about} :gray[{items[name]['source']} · {local}]")
@@ -56,26 +75,26 @@ def choose_model(default: str) -> str:
 
 
 def choose_negatives(base: dict) -> str:
-    """One card per strategy, with what it really makes of real images."""
+    """The strategy, with what it really makes of real images."""
     items = {s["name"]: s for s in catalogue.negatives()}
     own = base["negatives"]["name"]
-    honest = [n for n in items if items[n]["faithful"] or n == own]
-    shown, label = {n: items[n]["title"] for n in honest}, "Negatives: what the layers must stay calm about"
-    name = widgets.choose(st.segmented_control, label, "negatives", shown, own, required=True)
-    here = ffcore.data.present(base["data"]["name"], base["data_root"])  # a look at the page downloads nothing
-    if not here:
-        images = ffcore.data.DATASETS[base["data"]["name"]].title
-        st.caption(f"{images} is not in the data folder and will be downloaded on Start: no examples can be shown yet.")
-    wanted = [{"name": k, **{s: about["default"] for s, about in items[k]["settings"].items()}} for k in honest]
-    pictures = examples(json.dumps({**base, "seed": 0}), json.dumps(wanted)) if here else [""] * len(honest)
-    with st.container(height=430, border=False), st.grid(3, min_column_width=300, gap="small"):
-        for key, picture in sorted(zip(honest, pictures, strict=True), key=lambda pair: pair[0] != name):
-            with st.container(border=True, height="stretch"):
-                mark = " :blue-badge[:material/check: chosen]" if key == name else ""
-                st.markdown(f"**{items[key]['title']}**{mark}  \n:small[{items[key]['about'].partition(chr(10))[0]}]")
-                if here:
-                    st.html(picture)
-                st.caption(items[key]["source"])
+    shown = {n: item["title"] for n, item in items.items() if item["faithful"] or n == own}
+    label = "Negatives: what the layers must stay calm about"
+    name = widgets.choose(st.pills, label, "negatives", shown, own, required=True)
+    item, (left, right) = items[name], st.columns([1.3, 1], gap="medium")
+    with left:
+        st.markdown(f"**{item['title']}**  \n{item['about'].partition(chr(10))[0]} :gray[{item['source']}]")
+        here = {"run": run.id} if (run := widgets.latest(widgets.all_runs(), lambda r: bool(r.config["negatives"]))) else {}
+        st.page_link(
+            "views/negatives.py", label="All strategies beside each other", icon=":material/contrast:", query_params=here
+        )
+    with right.container(height=190, border=False):
+        if not ffcore.data.present(base["data"]["name"], base["data_root"]):  # a look at the page downloads nothing
+            images = ffcore.data.DATASETS[base["data"]["name"]].title
+            st.caption(f"{images} is not in the data folder and will be downloaded on Start: no examples can be shown yet.")
+        else:
+            wanted = {"name": name, **{key: about["default"] for key, about in item["settings"].items()}}
+            st.html(example(json.dumps({**base, "seed": 0}), json.dumps(wanted)))
     return name
 
 
@@ -101,7 +120,7 @@ def choose_data(auto: str) -> str | None:
             + ("" if item["present"] else " It will be downloaded on Start.")
         )
     with right:
-        file = st.file_uploader("Or your own .npz with x (images) and y (labels)", type="npz")
+        file = st.file_uploader("Or your own .npz with x (images) and y (labels)", type="npz", disabled=ffcore.read_only())
         if file:
             return keep(file.name, file.getvalue())
     return None if name == "auto" else name
@@ -131,12 +150,18 @@ def counted(path: str) -> tuple[int, int]:
 
 
 def asked_settings(request: dict) -> dict:
-    """Settings that the address asks for, `?set=model.peer=1` as often as there are some; none where they do not fit."""
+    """Settings that a link asks for, `?set=model.peer=1` as often as there are some; none where they do not fit.
+
+    What the reader changes below goes into the address as well (`put_settings`), and is not taken for a new link's.
+    """
     asked = st.query_params.get_all("set")
+    if asked != st.session_state.get("train_put", []):
+        st.session_state.train_given = asked[:40]
+    asked = st.session_state.get("train_given", []) if asked else []
     if not asked:
         return {}
     try:
-        given = ffcore.parse_settings(asked[:20])
+        given = ffcore.parse_settings(asked)
         ffcore.configure(**request, set=given)
     except ffcore.Refused as error:
         st.warning(f"The settings in the address do not fit and are left out: {widgets.plain(str(error))}")
@@ -145,6 +170,15 @@ def asked_settings(request: dict) -> dict:
         st.info("Set by the link that led here: " + ", ".join(widgets.quote(text) for text in asked), icon=":material/link:")
         st.button("Forget them", icon=":material/close:", on_click=lambda: st.query_params.pop("set"), key="forget")
     return given
+
+
+def put_settings(settings: dict) -> None:
+    """All of them into the address, so that it leads to this very form."""
+    st.session_state.train_put = ffcore.set_words(settings)
+    if settings:
+        st.query_params["set"] = st.session_state.train_put
+    else:
+        st.query_params.pop("set", None)
 
 
 def choose_settings(base: dict, given: dict) -> dict:
@@ -182,6 +216,11 @@ def prospects(config: dict) -> str:
     return f"{time}. " + (f"It may wait for **{ahead} run{'s' * (ahead > 1)}**." if ahead else "It starts at once.")
 
 
+def python_for(config: dict) -> str:
+    asked = ", ".join(f"{key}={value!r}" for key, value in ffcore.asked(config).items())
+    return f"import ffcore\nrun = ffcore.train({asked})\nprint(run.status()['result'])"
+
+
 with slot.skeleton():
     widgets.settle_torch()
     catalogue.models()
@@ -201,9 +240,10 @@ try:
                 request["negatives"] = choose_negatives(base)
         given = asked_settings(request)
         base = ffcore.configure(**request, set=given)
-        request["set"] = {**given, **choose_settings(base, given)}
+        request["set"] = given if widgets.hidden("settings") else {**given, **choose_settings(base, given)}
         request["seed"] = seed
         config = ffcore.configure(**request)
+        put_settings(request["set"])
     with ready:
         st.markdown(prospects(config))
         st.code(ffcore.command(config), language="bash", wrap_lines=True)
@@ -211,7 +251,9 @@ except ffcore.Refused as error:
     config = None
     ready.error(str(error), icon=":material/block:")
 
-if launch.button("Start training", type="primary", icon=":material/play_arrow:", key="start", disabled=config is None):
+if launch.button(
+    "Start training", type="primary", icon=":material/play_arrow:", key="start", disabled=config is None or ffcore.read_only()
+):
     try:
         with ready, st.spinner("Starting …"):
             run = ffcore.submit(**request)
@@ -220,6 +262,7 @@ if launch.button("Start training", type="primary", icon=":material/play_arrow:",
     else:
         st.switch_page("views/live.py", query_params={"run": run.id})
 
+widgets.share(ffcore.command(config), python_for(config)) if config else widgets.share()
 widgets.explain(
     """
 **Positives and negatives.** Forward-Forward has no error signal from the top. Instead each layer sees pairs: x⁺, an

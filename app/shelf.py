@@ -1,0 +1,48 @@
+"""What several pages do with runs: export one, put some into the trash, lead to Train for one like it."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+import ffcore
+from ffcore import Run
+
+
+def export_button(run: Run) -> None:
+    """Saves a run as a zip."""
+    st.download_button(
+        "Export as zip", lambda: zipped(run), f"{run.id}.zip", "application/zip", on_click="ignore",
+        icon=":material/download:", disabled=bool(run.problem),
+    )  # fmt: skip
+
+
+def zipped(run: Run) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / f"{run.id}.zip"
+        ffcore.export(run, file)
+        return file.read_bytes()
+
+
+def discard(runs: list[Run]) -> None:
+    """Into the trash, all that go; Runs tells it, with a way back: `st.session_state.discarded` and `refusals`."""
+    gone, refused = [], []
+    for run in runs:
+        try:
+            ffcore.discard(run)
+        except (ffcore.Refused, ffcore.Failed) as error:
+            refused.append(str(error))
+        else:
+            gone.append(run.dir.name)
+    st.session_state.discarded, st.session_state.refusals = gone, refused
+    if gone:
+        st.query_params.pop("run", None)
+
+
+def train_query(run: Run, seed: int) -> dict[str, Any]:
+    """The address of Train for a run like this one."""
+    asked = ffcore.asked(run.config)
+    sets = ffcore.set_words(asked.get("set", {}))
+    names = {key: asked[key] for key in ("preset", "model", "negatives", "data") if key in asked}
+    return {**names, "seed": str(seed), **({"set": sets} if sets else {})}
