@@ -33,7 +33,7 @@ function show(root, told) {
   const old = root.state, names = Object.keys(told.axes);
   const same = old && old.name === told.start.name;
   const state = (root.state = same ? old : { name: told.start.name, axis: told.start.axis, speed: old?.speed ?? 1, layer: told.start.layer, at: null });
-  if (!same) stop(root);
+  if (!same) clearTimeout(old?.timer);
   const atEnd = same && state.at >= state.last;
   state.told = told;
   state.calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
@@ -49,6 +49,8 @@ function show(root, told) {
     const first = told.runs[0], at = state.axis === "epoch" ? first.epochs[moments[0]] : first.seconds[moments[0]];
     go(root, at ?? 0, true);
   };
+  root.classList.toggle("race", told.runs.length > 1);
+  name(root);
   find(".speed").onchange = ({ target }) => (state.speed = Number(target.value));
   find(".time").ariaLabel = "moment of training";
   find(".time").oninput = ({ target }) => { stop(root); go(root, fromSlider(state, target.value)); };

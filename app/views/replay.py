@@ -19,17 +19,18 @@ AXES = {"epoch": "epochs", "second": "seconds"}
 def moments(directory: str, epochs: tuple[int, ...], stamp: int) -> dict[str, Any]:
     """The run's `frames`, with its title and classes, read again only when a snapshot has come."""
     run = Run(directory)
-    return ffcore.frames(run) | {"title": run.title(), "classes": run.config["facts"].get("classes", [])}
+    more = {"title": run.title(), "classes": run.config["facts"].get("classes", []), "stamp": (directory, epochs, stamp)}
+    return ffcore.frames(run) | more
 
 
 def told_of(run: Run) -> dict[str, Any]:
     epochs = tuple(run.snapshots())
-    last = run.dir / "snapshots" / f"epoch-{epochs[-1]:04d}.npz" if epochs else run.dir
-    return moments(str(run.dir), epochs, last.stat().st_mtime_ns + (run.dir / "events.jsonl").stat().st_mtime_ns)
+    files = [run.dir / "events.jsonl", *(run.dir / "snapshots" / f"epoch-{epoch:04d}.npz" for epoch in epochs[-1:])]
+    return moments(str(run.dir), epochs, sum(file.stat().st_mtime_ns for file in files if file.exists()))
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def pack(_runs: list[dict[str, Any]], name: str, stamp: tuple, axes: dict[str, str], start: dict[str, Any]) -> bytes:
+def pack(_runs: list[dict[str, Any]], stamps: list[tuple], axes: dict[str, str], start: dict[str, Any]) -> bytes:
     return drawn.pack(_runs, axes, start)
 
 
@@ -104,6 +105,14 @@ def stopped(axis: str, at: int, layer: int) -> None:
     st.session_state.replay_start["put"] = {key: st.query_params.get(key) for key in (*AXES, "play")}
 
 
+def watch(runs: list[Run], live: list[bool]) -> None:
+    """The replay, told anew while one of the runs still learns."""
+    with widgets.told_if_broken("This replay"):
+        show(runs)
+    if [widgets.is_live(run) for run in runs] != live:
+        st.rerun()
+
+
 def show(runs: list[Run]) -> None:
     both = [told_of(run) for run in runs]
     timed = all(np.isfinite(told["seconds"]).all() for told in both)
@@ -116,16 +125,20 @@ def show(runs: list[Run]) -> None:
             "Their seconds were not taken on one machine in one way, so they do not compare: epochs do.",
             icon=":material/timer_off:",
         )
-    stamp = tuple(
-        (r.id, len(told["epochs"]), float(np.nan_to_num(told["accuracy"][-1]))) for r, told in zip(runs, both, strict=True)
-    )
-    replay(pack(both, " ".join(str(r.dir) for r in runs), stamp, axes, start), key="replay", on_stop=stopped)
+    replay(pack(both, [told["stamp"] for told in both], axes, start), key="replay", on_stop=stopped)
     for run, told in zip(runs, both, strict=True):
-        lines = notes(run, told)
-        if lines:
-            st.caption((f"{run.title()}: " if len(runs) > 1 else "") + " ".join(lines))
-    if any(widgets.is_live(run) != (run.id in st.session_state.replay_live) for run in runs):
-        st.rerun()
+        st.caption((f"{run.title()}: " if len(runs) > 1 else "") + " ".join(notes(run, told)))
+    with st.container(horizontal=True):
+        for run, told in zip(runs, both, strict=True):
+            name = "Numbers as CSV" + f", {run.config['model']['name']}" * (len(runs) > 1)
+            text = charts.csv_text(*drawn.table(told))
+            st.download_button(name, text, f"replay-{run.id}.csv", "text/csv", icon=":material/download:", key=f"csv.{run.id}")
+        widgets.share(
+            runs[0].command(),
+            f'import ffcore\n\ntold = ffcore.frames(ffcore.find("{runs[0].id}"))\n'
+            'for mark in told["bookmarks"]:\n    print(mark["epoch"], mark["name"], "-", mark["why"])\n'
+            'told["layers"][0]["won"]  # share of pairs won by layer 1, epoch by epoch',
+        )
 
 
 def notes(run: Run, told: dict[str, Any]) -> list[str]:
@@ -183,22 +196,8 @@ with widgets.told_if_broken("This replay"):
             label = f"Race {first.config['model']['name']}"
             st.button(label, icon=":material/sports_score:", on_click=race, args=(first.id,), help=first.title())
     racing = [chosen, *(other for other in others if other.id == beside)]
-    st.session_state.replay_live = [run.id for run in racing if widgets.is_live(run)]
-    st.fragment(show, run_every=3 if st.session_state.replay_live else None)(racing)
-    with st.container(horizontal=True):
-        st.download_button(
-            "Numbers as CSV",
-            charts.csv_text(*drawn.table(told_of(chosen))),
-            f"replay-{chosen.id}.csv",
-            "text/csv",
-            icon=":material/download:",
-        )
-        widgets.share(
-            chosen.command(),
-            f'import ffcore\n\ntold = ffcore.frames(ffcore.find("{chosen.id}"))\n'
-            'for mark in told["bookmarks"]:\n    print(mark["epoch"], mark["name"], "-", mark["why"])\n'
-            'told["layers"][0]["won"]  # share of pairs won by layer 1, epoch by epoch',
-        )
+    live = [widgets.is_live(run) for run in racing]
+    st.fragment(watch, run_every=3 if any(live) else None)(racing, live)
 
 widgets.explain(
     """

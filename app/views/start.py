@@ -51,10 +51,10 @@ def show(run: Run) -> None:
     table = snapshot["goodness"][digit].astype(float) if depth else snapshot["scores"][digit][:, None].astype(float)
     rows = [f"Layer {i + 1}" for i in range(depth)] or ["Score"]
 
-    left, main = st.container(key="reading").columns([1, 2.6], gap="medium")
-    with left:
+    left, main = st.columns([1, 2.6], gap="medium")
+    with left:  # pictures and tables come a moment after text, into room that is kept for them: nothing jumps
         name = f"test image {digit + 1} of {n}, class {classes[true]}"
-        st.html(charts.picture(samples["images"][digit], name))
+        st.container(height=240, border=False).html(charts.picture(samples["images"][digit], name))
         st.caption(f"Test image {digit + 1} of {n} · its class is **{classes[true]}**", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
             st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n), shortcut="left")
@@ -64,14 +64,16 @@ def show(run: Run) -> None:
     with main:
         if depth:
             st.markdown("**How excited does each layer get when the image is shown with each label?**")
-            st.html(charts.goodness_table(table, classes, true, rows, votes))
+            room = st.container(height=68 + 43 * (depth + 1), border=False)
+            room.html(charts.goodness_table(table, classes, true, rows, votes))
             st.markdown(reading(table, true, classes, votes, who))
             if not by_sums:
                 layers = "random layers" if run.config["model"]["name"] == "untrained" else "layers"
                 st.info(f"This net answers with its softmax read-out; the sums shown are what its {layers} say by goodness.")
         else:
             st.markdown("**How strongly does the net vote for each class?**")
-            st.html(charts.goodness_table(table, classes, true, rows))
+            room = st.container(height=68 + 43, border=False)
+            room.html(charts.goodness_table(table, classes, true, rows))
             why = "learnt without labels, so there are none to try on" if run.config["negatives"] else "has no goodness"
             st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
         if len(epochs) > 1:
@@ -160,10 +162,9 @@ def strip() -> None:
 
 runs = widgets.all_runs()
 st.title("A net that learns without backpropagation")
-st.html("<style>@media (min-width: 640px) {.st-key-reading {min-height: 352px}}</style>")  # nothing jumps
 st.markdown(
-    "In **Forward-Forward** learning (Hinton, 2022) every layer trains itself: it should be excited, have high "
-    "*goodness*, when an image comes with its right label, and stay calm when the label is wrong. To read an image, "
+    "In **Forward-Forward** learning (Hinton, 2022) every layer trains itself: it should be excited, "
+    "have high *goodness*, when an image comes with its right label, and stay calm when the label is wrong. To read an image, "
     "the net tries on every label and answers with the one that excites its layers most."
 )
 
