@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +24,10 @@ FOLDER = "data"  # beside the checkpoints
 
 def held_out_here(run: Run) -> int:
     """How many of a run's first validation images are on this machine: all, those that come with ffcore, or none."""
-    facts = run.config.get("facts") or {}
-    all_of_them = facts.get("sizes", {}).get("validation", 0)
-    try:
+    all_of_them = _kept(run)
+    with suppress(Refused, OSError, ValueError, TypeError, KeyError):  # its configuration may name anything
         if data.present(run.config["data"]["name"], run.config.get("data_root")):
             return all_of_them
-    except (Refused, OSError, ValueError, TypeError):
-        pass
     return min(all_of_them, _entry(run)[1])
 
 
@@ -39,8 +37,7 @@ def stored(run: Run, images: int | None = None) -> tuple[ndarray, ndarray] | Non
     Raises Refused where the file is damaged.
     """
     name, most = _entry(run)
-    all_of_them = run.config["facts"]["sizes"].get("validation", 0)
-    wanted = all_of_them if images is None else min(images, all_of_them)
+    wanted = _kept(run) if images is None else min(images, _kept(run))
     if not name or wanted > most:
         return None
     arrays = _arrays(name)
@@ -63,6 +60,12 @@ def licence(run: Run) -> str:
 def digest(x: ndarray, y: ndarray) -> str:
     """What tells stored images from others."""
     return hashlib.blake2b(x.tobytes() + y.astype("uint8").tobytes(), digest_size=16).hexdigest()
+
+
+def _kept(run: Run) -> int:
+    """How many validation images a run kept."""
+    n = ((run.config.get("facts") or {}).get("sizes") or {}).get("validation")
+    return n if isinstance(n, int) and n > 0 else 0
 
 
 def _index() -> dict[str, Any]:
