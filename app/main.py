@@ -1,9 +1,12 @@
 """The dashboard's door: page config and navigation, nothing else."""
 
+from pathlib import Path
+
 import lessons
 import streamlit as st
 
 st.set_page_config(page_title="Forward-Forward Explorer", page_icon="🔦", layout="wide")
+st.html(Path(__file__).parent / "style.css")  # wherever the server was started
 page = st.navigation(
     {
         "Explore": [

@@ -1,11 +1,13 @@
 """What every test may use: 5,000 real digits, a four-class toy problem that is learnt in seconds, runs in every state."""
 
 import json
+import os
 import shutil
 import time
 
 import pytest
 import torch
+from browser import FLAGS, Server
 
 import ffcore
 from ffcore import data, jobs, rundir, runs
@@ -103,3 +105,30 @@ def store(trained, own_runs):
     made["stopped"] = copy("paused", 6, state="stopped")
     made["queued"] = jobs.prepare(**TINY)[0]
     return made
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all tests; without one they are skipped, or fail where FFCORE_BROWSER=required."""
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        say = pytest.fail if os.environ.get("FFCORE_BROWSER") == "required" else pytest.skip
+        say("no Chromium on this machine; Debian's package is called chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(chromium, tmp_path_factory):
+    """The dashboard over a folder with one finished run of digits; whatever a test has left running is stopped."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    ffcore.train(root=str(folder / "runs"), data="digits", epochs=3, set={"model.widths": [32, 32]}, device="cpu")
+    made = Server(folder)
+    yield made
+    for run in runs.list_runs(made.root, bundled=False):
+        if run.state in runs.LIVE:
+            ffcore.stop(run)
+    made.kill()

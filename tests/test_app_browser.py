@@ -1,100 +1,19 @@
 """The live path in a real Chromium: submit, watch, zoom, reload, queue, stop; a killed server; nothing leaves this machine."""
 
-import os
 import re
-import shutil
-import signal
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
 import zipfile
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
+from browser import READY, Server, is_complaint, wait
 
 import ffcore
 from ffcore import runs
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 CURVES = "goodness of positives and negatives of layer"
-READY = "[data-testid='stApp'][data-test-script-state='notRunning']"
-FLAGS = [
-    "--no-sandbox", "--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--disable-background-networking",
-    "--disable-component-update", "--no-first-run",
-]  # fmt: skip
-
-
-class Server:
-    """`ffcore app` on a free port over its own runs folder, on two cores: one place in the queue."""
-
-    def __init__(self, folder: Path):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.root, self.url, self.log = folder / "runs", f"http://127.0.0.1:{self.port}", folder / "server.log"
-        self.env = {**os.environ, "FFCORE_RUNS": str(self.root), "FFCORE_DATA": str(folder / "no data")}
-        self.start()
-
-    def start(self) -> None:
-        def two_cores():
-            if hasattr(os, "sched_setaffinity"):
-                os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-
-        command = [sys.executable, "-m", "ffcore", "app", "--port", str(self.port)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                command, env=self.env, stdout=log, stderr=log, start_new_session=True, preexec_fn=two_cores
-            )
-        wait(lambda: self.healthy(), 40, f"no answer from {self.url}")
-
-    def healthy(self) -> bool:
-        try:
-            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2) as answer:
-                return answer.read() == b"ok"
-        except OSError:
-            return False
-
-    def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def wait(condition, seconds: float, complaint: str):
-    """The condition's value as soon as it holds."""
-    end = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < end, complaint
-        time.sleep(0.02)
-    return value
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    """A browser for all tests of this file; without one they are skipped, or fail where FFCORE_BROWSER=required."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        say = pytest.fail if os.environ.get("FFCORE_BROWSER") == "required" else pytest.skip
-        say("no Chromium on this machine; Debian's package is called chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def server(chromium, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("dashboard")
-    ffcore.train(root=str(folder / "runs"), data="digits", epochs=3, set={"model.widths": [32, 32]}, device="cpu")
-    made = Server(folder)
-    yield made
-    for run in runs.list_runs(made.root, bundled=False):
-        if run.state in runs.LIVE:
-            ffcore.stop(run)
-    made.kill()
 
 
 @pytest.fixture(scope="module")
@@ -108,12 +27,6 @@ def page(chromium, server):
     tab.on("pageerror", lambda error: tab.broken.append(str(error)))
     tab.set_default_timeout(30_000)
     return tab
-
-
-def is_complaint(message) -> bool:
-    """An error on the console, but for Streamlit's own way to find its server: below the page's address, then at the root."""
-    where = urlparse(message.location.get("url", "")).path
-    return message.type == "error" and not re.fullmatch("/[a-z]+/_stcore/(health|host-config)", where)
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ from ffcore import analyses
 pytest.importorskip("streamlit")
 import charts.embedding as plane
 import charts.similarity
+from browser import READY, wait
 from components.chart import selected
-from test_app_browser import READY, chromium, server, wait  # noqa: F401  (fixtures)
 from test_app_pages import html, page, words
 
 pytestmark = pytest.mark.usefixtures("no_bundle")
@@ -219,7 +219,7 @@ def test_the_map_of_cka_shows_every_number_and_no_data():
 
 
 @pytest.mark.browser
-def test_a_lasso_sends_indices_and_the_images_follow(chromium, server):  # noqa: F811
+def test_a_lasso_sends_indices_and_the_images_follow(chromium, server):
     """All points circled: less than 100 kB travel, and the sheet counts them all; the same chart, not a new one."""
     tab, sent = chromium.new_page(viewport={"width": 1280, "height": 1500}), []
     tab.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(len(frame))))

@@ -1,5 +1,6 @@
 """Do the tests bite? One line of the library is spoilt at a time, in a copy, and the suite must notice."""
 
+import gc
 import multiprocessing
 import os
 import shutil
@@ -187,7 +188,7 @@ def workshop():
     """Processes that start with torch loaded, and without the library: that comes from the copy."""
     context = multiprocessing.get_context("forkserver")
     heavy = ["torch", "torch._dynamo", "safetensors.torch", "pydantic", "sklearn.datasets", "PIL.Image", "pytest"]
-    context.set_forkserver_preload(heavy)
+    context.set_forkserver_preload([*heavy, "filelock", "platformdirs", "pytest_timeout"])
     return context
 
 
@@ -197,21 +198,21 @@ def suite(folder, tests):
     for stream in (1, 2):
         os.dup2(report, stream)
     os.chdir(folder)
-    os.environ["OMP_NUM_THREADS"] = "1"
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     ours = {ROOT, ROOT / "app", ROOT / "tests"}
     sys.path[:] = [str(folder), *(place for place in sys.path if Path(place).resolve() not in ours)]
     assert "ffcore" not in sys.modules
     import torch
 
     torch.set_num_threads(1)
-    sys.exit(int(pytest.main(["-x", *tests])))
+    gc.freeze()  # pytest collects garbage in full more than once, and torch's modules are none
+    sys.exit(int(pytest.main(["-x", "-p", "pytest_timeout", *tests])))
 
 
 def run_copy(workshop, folder, tests, spoil=None):
     """(pytest's status, its report) of some tests on a copy of library and tests."""
-    skip = shutil.ignore_patterns("__pycache__")
     for part in ("ffcore", "tests"):
-        shutil.copytree(ROOT / part, folder / part, ignore=skip)
+        shutil.copytree(ROOT / part, folder / part)  # times of change too, so that compiled files stay good
     shutil.copy(ROOT / "pyproject.toml", folder)
     if spoil:
         path = folder / "ffcore" / spoil.file

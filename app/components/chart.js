@@ -3,7 +3,7 @@ export default function ({ data, parentElement, setStateValue, setTriggerValue }
   grid.className = `live-charts columns-${data.columns} ${data.framed ? "framed" : ""}`;
   while (grid.children.length > data.charts.length) grid.lastChild.remove();
   while (grid.children.length < data.charts.length) {
-    grid.insertAdjacentHTML("beforeend", `<div class="live-cell"><div class="live-chart" role="img"></div>
+    grid.insertAdjacentHTML("beforeend", `<div class="live-cell"><div class="live-chart" role="figure"></div>
       <details class="chart-save"><summary aria-label="Save this chart" title="Save this chart">⤓</summary><div>
       ${["PNG", "SVG", "CSV"].map((kind) => `<button type="button">${kind}</button>`).join("")}</div></details></div>`);
     const cell = grid.lastChild, menu = cell.querySelector(".chart-save");

@@ -1,0 +1,107 @@
+"""Every page of the dashboard in a real Chromium, as it is on a new machine: the bundled nets, no data and no runs of one's own.
+
+The pages are read from the navigation, so a new one falls under this by itself.
+"""
+
+import os
+import re
+import shutil
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+from browser import READY, Server, is_complaint, wait
+
+Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+
+APP = Path(__file__).resolve().parents[1] / "app"
+PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (APP / "main.py").read_text("utf-8"))
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
+CHOICES = (  # controls that a reader changes, and how: the first of them is taken
+    "[data-testid='stButtonGroup'] button:not([aria-checked='true']):not([aria-pressed='true'])",
+    "[data-testid='stSelectbox'] input",
+    "[data-testid='stCheckbox'] input",
+)
+WORDS = """() => {
+  const main = document.querySelector("[data-testid='stMain']").cloneNode(true);
+  main.querySelectorAll("style, script, .live-room, [data-testid='stPopover']").forEach((part) => part.remove());
+  return main.textContent.replace(/\\s+/g, " ").trim();
+}"""
+
+
+@pytest.fixture(scope="module")
+def bare(chromium, tmp_path_factory):
+    """The dashboard on a machine that has never trained anything."""
+    made = Server(tmp_path_factory.mktemp("bare"))
+    yield made
+    made.kill()
+    shutil.rmtree(made.root, ignore_errors=True)
+
+
+def tab_of(chromium, folder) -> "object":
+    """A tab of a browser of its own, which notes what it asks for and complains about."""
+    tab = chromium.new_context(viewport=WIDE, color_scheme="light").new_page()
+    tab.asked, tab.broken = set(), []
+    tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
+    tab.on("request", lambda request: tab.asked.add(request.url))
+    tab.on("websocket", lambda socket: tab.asked.add(socket.url))
+    tab.on("pageerror", lambda error: tab.broken.append(str(error)))
+    tab.set_default_timeout(30_000)
+    return tab
+
+
+@pytest.fixture(scope="module")
+def reader(chromium, bare):
+    return tab_of(chromium, bare)
+
+
+@pytest.fixture(scope="module")
+def stranger(chromium, bare):
+    """Whoever gets a link: another browser, which has never seen the page."""
+    return tab_of(chromium, bare)
+
+
+def still(tab) -> None:
+    """Wait until the script has ended and what it has drawn has come."""
+    tab.locator("[data-testid='stMain'] h1").first.wait_for()
+    tab.locator(READY).wait_for()
+    tab.wait_for_timeout(250)  # a click's rerun begins a moment after it
+    tab.locator(READY).wait_for()
+
+
+def findings(tab, **options) -> list[str]:
+    """What axe calls serious or critical, a line each."""
+    told = Axe().run(tab, options={"resultTypes": ["violations"], **options}).response["violations"]
+    return [
+        f"{one['id']}: {one['help']}: " + " | ".join(node["html"][:160] for node in one["nodes"][:4])
+        for one in told
+        if one["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_whole_readable_and_local(bare, reader, name):
+    """No exception, nothing on the console, no other host, nothing serious in axe in light or dark, no sideways scrolling."""
+    reader.broken.clear()
+    reader.set_viewport_size(WIDE)
+    reader.emulate_media(color_scheme="light")
+    reader.goto(f"{bare.url}/{'' if name == 'start' else name}?live=0")
+    still(reader)
+    assert reader.locator("[data-testid='stException']").count() == 0
+    light = findings(reader)
+    reader.emulate_media(color_scheme="dark")
+    wait(lambda: dark_of(reader), 5, "the page did not turn dark")
+    dark = findings(reader, runOnly=["color-contrast"])
+    reader.set_viewport_size(PHONE)
+    still(reader)
+    wide = reader.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
+    hosts = {urlparse(url).hostname for url in reader.asked if urlparse(url).scheme not in ("data", "blob", "about")}
+    assert (light, dark) == ([], [])
+    assert wide <= 0, f"{wide} px too wide for a phone"
+    assert hosts == {"127.0.0.1"}
+    assert reader.broken == []
+
+
+def dark_of(tab) -> bool:
+    return tab.evaluate("() => getComputedStyle(document.querySelector(\"[data-testid='stApp']\")).colorScheme == 'dark'")
