@@ -96,7 +96,7 @@ def _pixels(
         return strokes.suited(strokes.from_text(drawing), shape, _by_mass(net))
     if isinstance(image, str | Path | bytes) or hasattr(image, "read"):
         return own.read_image(image, shape, _by_mass(net) if ink else None)[0].numpy()
-    image = np.asarray(image)
+    image = np.ascontiguousarray(image)  # torch takes no view that runs backwards
     if image.ndim != 3 or image.dtype != np.uint8:
         raise Refused(f"an image of shape {image.shape} and type {image.dtype}; give (C, H, W) uint8")
     return strokes.taken(image, shape)

@@ -5,6 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
+from browser import READY, is_complaint, wait
 from click.testing import CliRunner
 from traces import traced
 
@@ -14,7 +15,6 @@ from ffcore.cli import cli
 from ffcore.data import strokes
 
 pytest.importorskip("streamlit")
-from test_app_browser import READY, Server, chromium, is_complaint, wait  # noqa: F401  (a fixture)
 from test_app_pages import click, html, page, picture, words
 
 BUNDLED = rundir.bundled_root()
@@ -209,9 +209,8 @@ def test_what_a_pad_tells_is_read_with_suspicion():
 
 
 @pytest.fixture(scope="module")
-def tab(chromium, tmp_path_factory):  # noqa: F811
+def tab(chromium, server):
     """The page in a browser with the net that comes with ffcore."""
-    server = Server(tmp_path_factory.mktemp("draw"))
     tab = chromium.new_page(viewport={"width": 1280, "height": 1000})
     tab.broken = []
     tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
@@ -222,7 +221,6 @@ def tab(chromium, tmp_path_factory):  # noqa: F811
     tab.locator(READY).wait_for()
     yield tab
     tab.close()
-    server.kill()
 
 
 def trace(tab, paths) -> None:
@@ -288,7 +286,7 @@ def drawn_is_read(tab, code: str) -> bool:
 
 @pytest.mark.browser
 @pytest.mark.timeout(120)
-def test_a_copied_link_shows_the_same_drawing_in_a_fresh_browser_and_undo_takes_a_stroke_back(tab, chromium):  # noqa: F811
+def test_a_copied_link_shows_the_same_drawing_in_a_fresh_browser_and_undo_takes_a_stroke_back(tab, chromium):
     trace(tab, [np.array([[8, 6], [20, 6], [14, 24]])])
     wait(lambda: "img=" in tab.url, 10, "the address did not follow")
     seven = wait(lambda: drawn_is_read(tab, re.search("img=([^&]*)", tab.url)[1]) and shown(tab), 10, "it was not read")

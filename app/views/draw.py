@@ -271,7 +271,9 @@ def verdict(told: dict, thing: str) -> None:
         by = f"its lead is {told['lead']:.3g}, usually at least {usual[readout]['lead']:.3g}"
         st.warning(f"**Torn between two labels**: {by}.", icon=":material/balance:")
     else:
-        st.caption(f"As sure as with any {thing}: 99% of the validation images reach {usual[readout]['best']:.3g}.")
+        st.caption(
+            f"Not unusual: 99% of the validation images reach {usual[readout]['best']:.3g}. That alone makes it no {thing}."
+        )
 
 
 def show_sweep(run: Run, image: np.ndarray, change: Change) -> None:
