@@ -11,6 +11,7 @@ test images, and ends with 1 if one does not hold.
 
 import argparse
 import json
+import math
 import shutil
 import sys
 import tempfile
@@ -20,12 +21,14 @@ from functools import partial
 from pathlib import Path
 
 import ffcore
-from ffcore import cards, data, files, heldout, telemetry
+from ffcore import analyses, cards, data, files, heldout, telemetry
 from ffcore.lab.generate import NO_SLOPE
 from ffcore.runs import Run
 
 HERE = Path(__file__).parent
 MNIST = {"data": "mnist", "seed": 0}
+SMALL = {"model.widths": [250, 250]}  # where a net has more weights than its layers take
+TICKS = 120  # of a run's curves, which have some 400
 CHECKPOINTS = {  # the first one is what pages show by themselves: it is trained last, and so is the newest
     "ff-mnist": MNIST,
     "backprop-mnist": {**MNIST, "model": "backprop"},
@@ -34,10 +37,10 @@ CHECKPOINTS = {  # the first one is what pages show by themselves: it is trained
     "ff-fashion": {**MNIST, "data": "fashion-mnist"},
     "layer_collab-mnist": {**MNIST, "model": "layer_collab"},
     "three_factor-mnist": {**MNIST, "model": "three_factor"},
-    "pcl-mnist": {**MNIST, "model": "pcl"},
-    "ref-pcl-mnist": {**MNIST, "preset": "ref-pcl"},
+    "pcl-mnist": {**MNIST, "model": "pcl", "set": SMALL},
+    "ref-pcl-mnist": {**MNIST, "preset": "ref-pcl", "set": SMALL},
     "prospective-mnist": {**MNIST, "model": "prospective"},
-    "pff-mnist": {**MNIST, "model": "pff", "set": {"model.widths": [250, 250]}},
+    "pff-mnist": {**MNIST, "model": "pff", "set": SMALL},
     "dendritic-mnist": {**MNIST, "model": "dendritic"},
     "cwc-mnist": {**MNIST, "model": "cwc", "epochs": 4, "set": {"data.train": 20_000}},
 }
@@ -67,11 +70,12 @@ def shrink(full: Run, place: Path) -> Run:
     place.mkdir(parents=True)
     for part in KEPT:
         if (source := full.dir / part).is_dir():
-            (place / part).mkdir()
             for epoch in thinned(full.snapshots()):
-                shutil.copy(source / f"epoch-{epoch:04d}.npz", place / part)
+                arrays = full.snapshot(epoch)
+                Run(place).write_snapshot(epoch, {**arrays, "fields": coarse(arrays["fields"])})
         elif source.exists():
             shutil.copy(source, place / part)
+    (place / "events.jsonl").write_bytes(b"".join(thinned_events(full.events()[0])))
     weights = load_file(full.dir / "weights.safetensors")
     small = {key: value.half() if value.is_floating_point() else value for key, value in weights.items()}
     save_file(small, place / "weights.safetensors")
@@ -96,6 +100,31 @@ def shrink(full: Run, place: Path) -> Run:
 def thinned(epochs: list[int]) -> list[int]:
     """All of the first twelve epochs, every fourth one of the others, and the last."""
     return [epoch for epoch in epochs if epoch <= 12 or epoch % 4 == 0 or epoch == epochs[-1]]
+
+
+def thinned_events(events: list[dict]) -> list[bytes]:
+    """All events as lines, but only some of the ticks, evenly spread, and numbers to six digits."""
+    ticks = [i for i, event in enumerate(events) if event["event"] == "tick"]
+    kept = {ticks[round(i * (len(ticks) - 1) / (TICKS - 1))] for i in range(TICKS)} if len(ticks) > TICKS else set(ticks)
+    chosen = [event for i, event in enumerate(events) if event["event"] != "tick" or i in kept]
+    return [files.to_json({**rounded(event), "time": round(event["time"], 1)}, indent=None) + b"\n" for event in chosen]
+
+
+def rounded(value):
+    """JSON with its numbers to six digits."""
+    if isinstance(value, dict):
+        return {key: rounded(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [rounded(part) for part in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def coarse(fields):
+    """Half precision numbers to one part in sixteen, which an eye does not see: they pack into half the bytes."""
+    import numpy as np
+
+    bits = fields.astype(np.float16).view(np.uint16)
+    return ((bits + 0x20) & 0xFFC0).view(np.float16)
 
 
 def full_data(run: Run) -> data.Data:
@@ -247,23 +276,36 @@ def adopt(finding: ffcore.Finding, target: Path, run: Run) -> None:
     """Put a finding beside its checkpoint: without this machine's paths, in half precision, without images that lie there."""
     import numpy as np
 
-    told, arrays, left_out = dict(finding.result() or {}), finding.arrays(), []
+    told, arrays, left_out = dict(finding.result() or {}), finding.arrays(), {}
     if "images" in arrays and "index" in arrays and len(arrays["images"]) == len(arrays["index"]):
         held = heldout.stored(run, int(arrays["index"].max()) + 1)
         if held is not None and np.array_equal(held[0][arrays["index"]], arrays["images"]):
-            left_out = ["images"]
+            left_out["images"] = "held out"
+    if "fields" in arrays and (tensor := tensor_of(run, arrays["fields"])):
+        left_out["fields"] = tensor
     small = {key: value for key, value in arrays.items() if key not in left_out}
     for key, value in small.items():
         if value.dtype.kind == "f" and not key.startswith("gradient") and not (np.abs(value) > 6e4).any():  # halves know less
             small[key] = value.astype("float16")
     request = {key: value for key, value in finding.request.items() if key not in ("root", "data_root")} | {"runs": []}
-    told = {**told, "held_out": left_out} if arrays else told
+    told = {**told, "left_out": left_out} if arrays else told
     assert not any(str(place) in json.dumps([request, told]) for place in (HERE, Path.home(), Path(tempfile.gettempdir())))
     target.mkdir(parents=True, exist_ok=True)
     if small:
         Run(target).write_arrays("arrays.npz", small)
     files.replace(target, "request.json", files.to_json(request), durable=False)
     files.replace(target, "result.json", files.to_json(told, indent=None), durable=False)
+
+
+def tensor_of(run: Run, fields) -> str | None:
+    """The tensor of a run's weights that pictures (n, H, W) are made of."""
+    from safetensors import safe_open
+
+    with safe_open(run.dir / "weights.safetensors", "np") as weights:
+        shapes = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+    pixels = math.prod(run.config["facts"]["shape"])
+    able = [name for name, shape in shapes.items() if shape == [len(fields), pixels]]
+    return next((name for name in able if (analyses.fields_of(run, name) == fields).all()), None)
 
 
 def size(place: Path) -> int:

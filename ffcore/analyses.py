@@ -97,21 +97,27 @@ class Finding:
                 raise Refused(f"the arrays of {self.dir.name} are gone; {again}")
             return {}
         try:
-            return self._filled(files.load_arrays(path)[0], told.get("held_out"))
+            return self._filled(files.load_arrays(path)[0], told.get("left_out"))
         except Refused as error:
             raise Refused(f"{str(error).rpartition(';')[0]}; {again}") from None
 
     def _filled(self, arrays: dict[str, Any], left_out: Any) -> dict[str, Any]:
-        """The arrays of a bundled finding as they were computed: in single precision, with the images that lie there once for
-        all findings. `left_out`: the names of these arrays; `index` says which of the run's validation images they hold."""
-        if not isinstance(left_out, list):
+        """The arrays of a bundled finding as they were computed: in single precision, with those that the bundle has already.
+
+        `left_out`: {array: where it is}, "held out" (`index` says which of the run's validation images), or a tensor's name.
+        """
+        if not isinstance(left_out, dict):
             return arrays
         whole = {key: value.astype("float32") if value.dtype == "float16" else value for key, value in arrays.items()}
-        if left_out:
-            found, index = heldout.stored(Run(self.dir.parents[1]), arrays["index"].max() + 1), arrays["index"]
-            if found is None or index.min() < 0:
-                raise Refused("the images that its arrays speak of are not here;")
-            whole |= dict.fromkeys(left_out, found[0][index])
+        run = Run(self.dir.parents[1])
+        for key, where in left_out.items():
+            if where == "held out":
+                found, index = heldout.stored(run, int(arrays["index"].max()) + 1), arrays["index"]
+                if found is None or index.min() < 0:
+                    raise Refused("the images that its arrays speak of are not here;")
+                whole[key] = found[0][index]
+            else:
+                whole[key] = fields_of(run, where)
         return whole
 
     @files.door("end analyses")
@@ -153,6 +159,20 @@ class Finding:
 def _whole(path: str, stamp: tuple[int, int, int]) -> bool:
     """Is the result in a file, which was last changed then, a JSON object that says something?"""
     return bool(files.read_json(Path(path))[0])
+
+
+def fields_of(run: Run, tensor: str) -> Any:
+    """A run's incoming weights by their tensor's name as pictures, (n, H, W) int8, each scaled to its own maximum; no torch."""
+    import numpy as np
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(run.need_weights(), "np") as weights:
+            first = weights.get_tensor(tensor).astype(np.float32)
+        picture = (first if first.ndim == 4 else first.reshape(len(first), *run.config["facts"]["shape"])).mean(1)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused(f"the weights {tensor[:40]} that its arrays speak of are not here ({files.said(error)});") from None
+    return np.round(127 * picture / np.abs(picture).max((1, 2), keepdims=True).clip(1e-12)).astype(np.int8)
 
 
 def find_analysis(kind: str, *refs: Run | str, root: str | None = None, **settings: Any) -> Finding:
