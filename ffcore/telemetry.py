@@ -145,14 +145,15 @@ def snapshot(
 
 def principal(features: Tensor) -> Tensor:
     """(N, n) → (N, 2): coordinates on the two main axes (Pearson 1901), with mean square distance 1 from the middle; or zeros."""
-    centred = torch.nan_to_num(features - features.mean(0), 0.0, 0.0, 0.0)
+    centred = torch.nan_to_num(features - features.mean(0), 0.0, 0.0, 0.0).cpu()
     centred = centred / centred.abs().amax().clamp(min=1e-12)  # whatever its size: squares neither vanish nor overflow
+    centred = centred.double()  # in single precision LAPACK finds no axes of a layer most of whose units are silent
     gram = centred @ centred.T if len(centred) <= centred.shape[1] else centred.T @ centred
     values, axes = torch.linalg.eigh(gram)
     values, axes = values[-2:].flip(0).clamp(min=0), axes[:, -2:].flip(1)
     at = axes * values.sqrt() if len(centred) <= centred.shape[1] else centred @ axes
     at = at / at.square().sum(1).mean().sqrt().clamp(min=1e-12)
-    return torch.nn.functional.pad(at, (0, 2 - at.shape[1]))  # a layer of one unit has one axis
+    return torch.nn.functional.pad(at, (0, 2 - at.shape[1])).float()  # a layer of one unit has one axis
 
 
 def _whose(row: Tensor, images: int, places: int) -> tuple[Tensor, Tensor]:

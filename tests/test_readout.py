@@ -32,6 +32,17 @@ def test_a_silent_layer_has_all_images_in_one_place():
     assert telemetry.principal(torch.full((20, 1), torch.inf)).shape == (20, 2)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_layer_that_is_nearly_silent_is_mapped_and_ends_no_training(seed):
+    rng = torch.Generator().manual_seed(seed)
+    h, few = torch.zeros(300, 250), torch.randperm(250, generator=rng)[:34]
+    some = [torch.randint(n, (157,), generator=rng) for n in (300, 34)]
+    h[some[0], few[some[1]]] = torch.rand(157, generator=rng)
+    at = telemetry.principal(h)
+    assert at.dtype == torch.float32
+    assert at.square().sum(1).mean() == pytest.approx(1, abs=1e-3)
+
+
 def test_every_snapshot_maps_the_images_whose_classes_the_run_keeps(trained):
     run = Trained(trained["ff"])
     labels, layers = run.samples()["map_labels"], len(run.config["model"]["widths"])
