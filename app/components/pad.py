@@ -6,8 +6,6 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from ffcore.data import strokes
-
 SIDE = 280  # points across
 _PEN = 24  # as thick as it looks; what a net sees is drawn anew with a pen as thick as MNIST's
 _HERE = Path(__file__).parent
@@ -39,7 +37,11 @@ def pad(*, key: str, on_change: Callable[[list[np.ndarray], int], None] | None =
             on_change(paths_of(told), sheet_of(told))
 
     paths = paths_of(_pad(key=key, data={"pen": _PEN}, on_drawing_change=heard).drawing)
-    return strokes.drawn(paths) if paths else None
+    if not paths:
+        return None
+    from ffcore.data import strokes  # not before there is something to draw: every page loads this module
+
+    return strokes.drawn(paths)
 
 
 def paths_of(told: object) -> list[np.ndarray]:

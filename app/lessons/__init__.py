@@ -10,7 +10,6 @@ import ffcore
 from lessons.base import Lesson
 
 ORDER = ("goodness", "negatives", "label_pixels", "shuffled", "threshold_gap", "transfer", "pcl", "backprop")
-LESSONS: dict[str, Lesson] = {name: replace(import_module(f"lessons.{name}").LESSON, name=name) for name in ORDER}
 PAGES = {
     "start": "Start", "negatives": "Negatives", "train": "Train", "health": "Neuron health", "transfer": "Transfer",
     "replay": "Replay",
@@ -23,13 +22,22 @@ PARTS = {  # page → what `?hide=` may leave out of it
     "transfer": {"study": "the study", "export": "what can be taken along"},
     "replay": {"race": "the race"},
 }
+LESSONS: dict[str, Lesson]
 STEPS = {"predict": "1 Predict", "run": "2 Run", "reveal": "3 Reveal", "question": "4 Question"}
+
+
+def __getattr__(name: str) -> dict[str, Lesson]:
+    """LESSONS, {name: lesson}, made when first asked for: every page loads this module, and they load half of the library."""
+    if name != "LESSONS":
+        raise AttributeError(f"module 'lessons' has no attribute '{name}'")
+    made = {name: replace(import_module(f"lessons.{name}").LESSON, name=name) for name in ORDER}
+    return globals().setdefault("LESSONS", made)
 
 
 def bar(page: str) -> None:
     """Above a page: the lesson that sent the reader here, what a link has hidden, and whether this server is read-only."""
     name, parts = st.query_params.get("lesson"), widgets.hidden_parts()
-    lesson = LESSONS.get(name or "") if page != "lessons" else None
+    lesson = __getattr__("LESSONS").get(name) if name and page != "lessons" else None
     if page != "lessons" and (lesson or parts):
         with st.container(horizontal=True, vertical_alignment="center", key="lesson_bar"):
             st.markdown(f"Lesson: **{lesson.title}**" if lesson else "A teacher's link", width="content")
