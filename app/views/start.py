@@ -64,7 +64,7 @@ def show(run: Run) -> None:
     with main:
         if depth:
             st.markdown("**How excited does each layer get when the image is shown with each label?**")
-            room = st.container(height=68 + 43 * (depth + 1), border=False)
+            room = st.container(height=60 + 43 * (depth + 1), border=False)
             room.html(charts.goodness_table(table, classes, true, rows, votes))
             st.markdown(reading(table, true, classes, votes, who))
             if not by_sums:
@@ -72,7 +72,7 @@ def show(run: Run) -> None:
                 st.info(f"This net answers with its softmax read-out; the sums shown are what its {layers} say by goodness.")
         else:
             st.markdown("**How strongly does the net vote for each class?**")
-            room = st.container(height=68 + 43, border=False)
+            room = st.container(height=60 + 43, border=False)
             room.html(charts.goodness_table(table, classes, true, rows))
             why = "learnt without labels, so there are none to try on" if run.config["negatives"] else "has no goodness"
             st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
@@ -153,7 +153,7 @@ PLACES = {  # page → heading, what is there, icon
 def strip() -> None:
     """Where to go from here."""
     st.markdown("**Where to go from here**")
-    grid = st.grid("auto", min_column_width=230)
+    grid = st.grid("auto", min_column_width=320)
     for page, (name, about, icon) in PLACES.items():
         with grid.cell().container(border=True, height="stretch"):
             st.page_link(f"views/{page}.py", label=f"**{name}**", icon=f":material/{icon}:")
