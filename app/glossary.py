@@ -130,15 +130,15 @@ TERMS = [
         "train",
     ),
     Term(
-        "Hardness",
-        "The share of pairs that a net still gets wrong, layer by layer: the negative has at least as much goodness.",
-        "negatives",
-    ),
-    Term(
         "Hard negative",
         "A negative that the net finds likely, such as the image under the wrong label that it believes in.",
         "negatives",
         source=f"{HINTON}, §3.3",
+    ),
+    Term(
+        "Hardness",
+        "The share of pairs that a net still gets wrong, layer by layer: the negative has at least as much goodness.",
+        "negatives",
     ),
     Term(
         "Held out",
