@@ -144,7 +144,7 @@ def snapshot(
 
 
 def principal(features: Tensor) -> Tensor:
-    """(N, n) → (N, 2): coordinates on the two main axes (Pearson 1901), with mean square distance 1 from the middle; or zeros."""
+    """(N, n) → (N, 2): coordinates on the two main axes (Pearson 1901), at mean square distance 1 from the middle; or zeros."""
     centred = torch.nan_to_num(features - features.mean(0), 0.0, 0.0, 0.0).cpu()
     centred = centred / centred.abs().amax().clamp(min=1e-12)  # whatever its size: squares neither vanish nor overflow
     centred = centred.double()  # in single precision LAPACK finds no axes of a layer most of whose units are silent

@@ -48,13 +48,13 @@ class Trained(runs.Run):
         Raises Refused where its data have none or are no longer the same, or there are too few here.
         """
         facts = self.config["facts"]
-        if not facts["sizes"].get("validation", 0):
+        if not (kept := facts["sizes"].get("validation", 0)):
             raise Refused(f"run {self.id} kept no validation images; train one with data.validation above 0")
         if (found := heldout.stored(self, images)) is not None:
             return Split(*(torch.from_numpy(part.copy()) for part in found))
-        if 0 < (few := heldout.held_out_here(self)) < (images or facts["sizes"]["validation"]):
+        if 0 < (few := heldout.held_out_here(self)) < min(images or kept, kept):
             raise Refused(
-                f"{few:,} of the {facts['sizes']['validation']:,} validation images of {facts['data_title']} come with ffcore; "
+                f"{few:,} of the {kept:,} validation images of {facts['data_title']} come with ffcore; "
                 "ask for no more, or set FFCORE_DATA to where the data set lies"
             )
         return Split(*(part[:images].cpu() for part in self.data().validation))
