@@ -25,6 +25,7 @@ _IN = {  # module → its public names
     "properties PROPERTIES",
     "pictures": "generate",
     "probes": "linear unconverged",
+    "worker": "places",
     "reading": "read",
     "heldout": "held_out_here",
     "cards": "card",
