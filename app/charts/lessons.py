@@ -33,7 +33,10 @@ def bars(rows: Sequence[tuple[str, float, float | None]], x: str, share: bool = 
     figure = _figure([trace], 70 + 38 * len(rows), x=x, y="")
     figure["layout"]["yaxis"] |= {"autorange": "reversed", "automargin": True, "tickfont": {"size": 12}}
     top = max([v + s for v, s in zip(values, spreads, strict=True)], default=1) or 1
-    figure["layout"]["xaxis"] |= {"range": [0, 1.35 * top], **({"tickformat": ".0%"} if share else {})}
+    figure["layout"]["xaxis"] |= {
+        "range": [0, 1.35 * top],
+        **({"tickformat": ".0%", "tickvals": [0, 0.2, 0.4, 0.6, 0.8, 1]} if share else {}),
+    }
     figure["layout"]["hovermode"] = "closest"
     figure["layout"]["annotations"] = [
         {"x": value + wide, "y": name, "text": form.format(value), "xanchor": "left", "showarrow": False, "xshift": 4}
