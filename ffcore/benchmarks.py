@@ -1,9 +1,10 @@
 """What is measured of speed: seconds of a step and until an accuracy is reached, and the least that the arithmetic takes."""
 
+import gc
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -136,16 +137,20 @@ def peaks(device: str, precision: str = "bf16", size: int | None = None) -> dict
     return {"operations": 2 * size**3 / product, "bytes": 2 * source.nbytes / copy}
 
 
-def memory(trainer: Trainer, steps: int = 8) -> int | None:
-    """Bytes of tensors at the most during some steps on a GPU, the net's own and the data's included; None elsewhere."""
-    if trainer.device.type != "cuda":
+def memory(make: Callable[[], Trainer], device: torch.device | str, steps: int = 8) -> int | None:
+    """Bytes of tensors at the most during the first steps of the trainer that `make` returns, weights and moments included,
+    but not what was on the device before (the data, other trainers); None where there is no GPU."""
+    if torch.device(device).type != "cuda":
         return None
-    wait(trainer.device)
-    torch.cuda.reset_peak_memory_stats(trainer.device)
+    wait(device)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before, trainer = torch.cuda.memory_allocated(device), make()
     for chosen in trainer.order(0, 0)[:steps]:
         trainer.learn_from(chosen)
-    wait(trainer.device)
-    return torch.cuda.max_memory_allocated(trainer.device)
+    wait(device)
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def traced(trainer: Trainer, warm: int = 10) -> dict[str, Any]:

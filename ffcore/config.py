@@ -48,6 +48,10 @@ class TrainSettings(Settings):
     drop_pixels: float = Field(
         0.2, ge=0, le=0.9, description="share of the pixels blanked at random in every training image (input dropout)"
     )
+    shift: int = Field(
+        0, ge=0, le=64, description="pixels by which every training image is moved at random, at most, in each direction"
+    )
+    flip: bool = Field(False, description="mirror every other training image by chance; not for what has a left and a right")
     head_every: int = Field(
         4,
         ge=1,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ffcore import neurons, readout, telemetry
@@ -77,6 +78,21 @@ def keep(shape: torch.Size, dropped: float, rng: torch.Generator) -> Tensor:
     return words.view(torch.uint8)[:n].view(shape) >= round(256 * dropped)
 
 
+def moved(x: Tensor, shift: int, flip: bool, rng: torch.Generator) -> Tensor:
+    """Images (B, C, H, W), each moved by up to `shift` pixels up or down and left or right, what is beyond the edge being 0;
+    with `flip`, every other one by chance mirrored."""
+    height, width = x.shape[2:]
+    padded = F.pad(x, (shift,) * 4)
+    down, right = torch.randint(2 * shift + 1, (2, len(x), 1), generator=rng, device=x.device)
+    across = torch.arange(width, device=x.device).expand(len(x), -1)
+    if flip:
+        mirrored = torch.randint(2, (len(x), 1), generator=rng, device=x.device).bool()
+        across = torch.where(mirrored, width - 1 - across, across)
+    rows, columns = down + torch.arange(height, device=x.device), right + across
+    places = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).flatten(1)[:, None]
+    return padded.flatten(2).gather(2, places.expand(-1, x.shape[1], -1)).view_as(x)
+
+
 class Trainer:
     """One run in memory: model, optimisers, generators, and where it stands. `events()` moves it on."""
 
@@ -95,6 +111,8 @@ class Trainer:
         self.steps = self.epochs * self.steps_per_epoch
         # on a GPU the rates lie there, where a recorded step finds them
         gpu = self.device.type == "cuda"
+        if gpu:  # else the fastest convolution is taken, which may add in any order
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         self.rates = [torch.tensor(self.train.lr, device=self.device) if gpu else self.train.lr for _ in self.groups]
         self.optimisers = [self._optimiser(group, rate) for group, rate in zip(self.groups, self.rates, strict=True)]
         self.taken = [0] * len(self.groups)  # steps of each group
@@ -224,6 +242,8 @@ class Trainer:
     def compute(self, x: Tensor, y: Tensor, groups: set[int]) -> tuple[list[Term], Tensor, Tensor]:
         """Every one of `groups` takes its local loss, in turn; returns the terms, and the images and labels as seen."""
         done = []
+        if self.train.shift or self.train.flip:
+            x = moved(x, self.train.shift, self.train.flip, self.rng["pixels"])
         if self.train.drop_pixels:
             x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"])
         with readout.autocast(self.train.precision, self.device):

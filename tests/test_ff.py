@@ -10,7 +10,7 @@ from conftest import make_toy, toy_config
 from ffcore import goodness, labels
 from ffcore.config import TrainSettings, configure, parse_grid, resolve
 from ffcore.errors import Failed, Refused
-from ffcore.training import Trainer, build_model, keep
+from ffcore.training import Trainer, build_model, keep, moved
 
 
 def brute_force(net, image, label):
@@ -103,7 +103,7 @@ def test_bf16_agrees_with_float32(toy):
 
 def test_compiled_losses_train_the_same_net(toy):
     def final(compiled):
-        trainer = Trainer(toy_config("ff", set={"train.compile": compiled, "train.epochs": 1}), toy)
+        trainer = Trainer(toy_config("ff", set={"train.compile": compiled, "train.epochs": 1, "model.widths": [32]}), toy)
         for _ in trainer.events():
             pass
         return trainer.model.weights[0]
@@ -322,6 +322,27 @@ def test_a_colour_image_with_three_channels_shows_receptive_fields():
     data = make_toy(3, (3, 8, 8), 130)
     events = [e for e in Trainer(toy_config("ff", set={"train.epochs": 1}), data).events() if e["event"] == "epoch"]
     assert events[-1]["arrays"]["fields"].shape == (16, 8, 8)
+
+
+def test_shifted_images_are_the_same_image_elsewhere_and_every_place_is_as_likely():
+    image = torch.zeros(1, 2, 7, 9)
+    image[:, 0, 3, 4], image[:, 1, 2, 4], image[:, 0, 0, 0] = 1, 2, 3  # one at the edge, that may leave the picture
+    seen = moved(image.expand(4_000, -1, -1, -1), 2, False, torch.Generator().manual_seed(0))
+    assert set(map(tuple, (seen[:, 0] == 1).nonzero()[:, 1:].tolist())) == {(y, x) for y in range(1, 6) for x in range(2, 7)}
+    places = [(part == value).flatten(1).float().argmax(1) for part, value in ((seen[:, 0], 1), (seen[:, 1], 2))]
+    assert torch.equal(places[0], places[1] + 9)  # all channels move alike
+    assert places[0].bincount().count_nonzero() == 25
+    assert places[0].bincount().max() < 220
+    assert seen.sum((1, 2, 3)).unique().tolist() == [3, 6]
+    assert torch.equal(moved(image, 0, False, torch.Generator()), image)
+
+
+def test_half_of_the_images_are_mirrored():
+    image = torch.arange(12.0).view(1, 1, 3, 4)
+    seen = moved(image.expand(400, -1, -1, -1), 0, True, torch.Generator().manual_seed(0))
+    turned = (seen == image.flip(3)).flatten(1).all(1)
+    assert 160 < turned.sum() < 240
+    assert torch.equal(seen[~turned], image.expand_as(seen[~turned]))
 
 
 def test_dropped_pixels_are_blank_in_training_and_whole_in_the_read_out(toy):

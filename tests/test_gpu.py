@@ -74,6 +74,16 @@ def test_recorded_optimisers_see_the_learning_rate_of_every_step(optimiser, toy)
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_recorded_steps_draw_anew(toy):
+    data = on_cuda(toy)
+    drawn = {"train.shift": 1, "train.flip": True, "train.drop_pixels": 0.2, "model.dropout": 0.2}
+    config = toy_config("ff", set={**drawn, "train.epochs": 3})
+    recorded, one = weights(how(config, "auto"), data)
+    _, two = weights(how(config, "off"), data)
+    assert recorded.graphs.recorded
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
 @pytest.mark.parametrize("compiled", ["auto", "off"])
 @pytest.mark.parametrize("model", ["ff", "backprop", "layer_collab", "mono_forward", "cwc"])
 def test_no_step_of_an_epoch_waits_for_the_device(model, compiled, toy):

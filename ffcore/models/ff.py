@@ -251,7 +251,7 @@ class ForwardForward(Model):
                     given = self.context(z.detach(), pair.pos, pair.neg)
                 else:
                     # detach: no error crosses a layer
-                    z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
+                    z = self.drive(layer, self.dropped(self.pair_input(pair, layer, h.detach()), layer in active))
                 h = self.activity(layer, z, given)
             yield layer, z, h
 
@@ -265,6 +265,13 @@ class ForwardForward(Model):
             return h
         pos, _ = h.chunk(2)
         return torch.cat([pos, pair.corrupt(layer + 1, pos)])
+
+    def dropped(self, h: Tensor, learns: bool) -> Tensor:
+        """A layer's input (B, m) with a share of it blanked while the layer learns; what is left is normalised as ever."""
+        share = getattr(self.settings, "dropout", 0)
+        if not (share and learns):
+            return h
+        return h * (torch.rand(h.shape, generator=self.rng, device=self.rng.device) >= share)
 
     def sample_drive(self, sample: Sample, view: View) -> Tensor:
         """Layer 1's drive of one sample, (B, n₁), by way of what the view already knows of its image."""
@@ -290,6 +297,10 @@ class ForwardForward(Model):
     def read(self, activities: list[Tensor]) -> Tensor:
         """What the softmax head sees of the layers, [(B, n₁), …] → (B, Σn): the voting ones, each of mean square 1."""
         return torch.cat([formulas.normalise(activities[v], "rms") for v in self.votes], 1)
+
+    def voted(self, goodness: Tensor) -> Tensor:
+        """The voting layers' goodness, added up, (B, C, L) → (B, C); a list as an index would be a copy to the device."""
+        return sum(goodness[:, :, v] for v in self.votes)
 
     def sample_goodness(self, sample: Sample) -> Tensor:
         """Goodness per layer of samples as they are, → (B, L)."""
@@ -319,7 +330,7 @@ class ForwardForward(Model):
         if not self.labelled:
             return told
         goodness = self.label_goodness(image) if goodness is None else goodness
-        return {"goodness": goodness[:, :, self.votes].sum(2), **told}
+        return {"goodness": self.voted(goodness), **told}
 
     def features(self, sample):
         return self.activities(sample)

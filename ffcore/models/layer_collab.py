@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from ffcore.models import MODELS
 from ffcore.models.ff import ForwardForward
@@ -40,17 +41,17 @@ class LayerCollaboration(ForwardForward):
         yield from super().terms(x, y, pair, active, view)
 
     def logits(self, layer, g):
-        others = self.others(layer)
-        return g + self.settings.gamma * self.together[:, others].sum(1)
+        return g + self.settings.gamma * self.others(layer)
 
-    def others(self, layer: int) -> list[int]:
-        """The layers whose goodness counts for this one."""
-        others = {"all": [*range(layer), *range(layer + 1, len(self.weights))], "previous": range(layer),
-                  "next": range(layer + 1, len(self.weights))}[self.settings.mode]  # fmt: skip
-        return list(others)
+    def others(self, layer: int) -> Tensor:
+        """Goodness of the layers that count for this one, (2B,)."""
+        parts = {"previous": self.together[:, :layer], "next": self.together[:, layer + 1 :]}
+        wanted = parts if self.settings.mode == "all" else (self.settings.mode,)
+        return sum(parts[part].sum(1) for part in wanted)
 
     def traced(self, layer):
-        if not (others := self.others(layer)):
+        alone = {"all": len(self.weights) == 1, "previous": layer == 0, "next": layer + 1 == len(self.weights)}
+        if alone[self.settings.mode]:
             return {}
-        pos, neg = self.together[:, others].sum(1).chunk(2)
+        pos, neg = self.others(layer).chunk(2)
         return {"others": (pos > neg).float().mean()}

@@ -62,7 +62,7 @@ class ThreeFactor(ForwardForward):
         view = view or self.view()
         if self.kind not in ("novelty", "none"):
             self.beliefs = view.label_goodness(x).float()  # (B, C, L)
-            self.whole, self.true = self.beliefs[:, :, self.votes].sum(2), y
+            self.whole, self.true = self.voted(self.beliefs), y
         if self.kind == "reward_prediction":
             self.reward = (self.whole.argmax(1) == y).float()
             self.surprise = (self.reward - self.expected_reward).abs()

@@ -1,5 +1,6 @@
 """Parts that strategies share: random draws from a given generator, partners, masks, mixtures and small distortions."""
 
+import functools
 from typing import Literal
 
 import torch
@@ -67,15 +68,16 @@ def under_its_label(x: Tensor, y: Tensor, index: Tensor, found: Tensor, classes:
 
 def blobs(n: int, height: int, width: int, blurs: int, rng: torch.Generator) -> Tensor:
     """Hinton's masks (2022, §3.2), (n, 1, H, W) bool: random bits, blurred `blurs` times by ¼ ½ ¼ both ways, cut at ½."""
-    taps = torch.tensor(polypow([0.25, 0.5, 0.25], blurs), dtype=torch.float32, device=rng.device)
-    row, column = _band(taps, height), _band(taps, width)
+    row, column = (_band(blurs, side, rng.device) for side in (height, width))
     bits = uniform((n, height, width), -1, 1, rng).sign()
     with torch.autocast(rng.device.type, enabled=False):
         return (row @ bits @ column.T > 0)[:, None]
 
 
-def _band(taps: Tensor, size: int) -> Tensor:
-    """The matrix (size, size) that convolves a line with `taps`, its ends reflected."""
+@functools.cache
+def _band(blurs: int, size: int, device: torch.device) -> Tensor:
+    """The matrix (size, size) that blurs a line so many times, its ends reflected; a recorded step finds it where it lies."""
+    taps = torch.tensor(polypow([0.25, 0.5, 0.25], blurs), dtype=torch.float32, device=device)
     reach = len(taps) // 2
     at = torch.arange(size, device=taps.device)[:, None] + torch.arange(-reach, reach + 1, device=taps.device)
     at = at.remainder(2 * size)
