@@ -1,4 +1,4 @@
-"""An image of the reader's own, read by a trained net: goodness per label and layer, or scores where there is none."""
+"""Nets that pages ask, kept in memory, and images of the reader's own for them."""
 
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,9 @@ def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
     `by_mass`: it is a drawing, and placed as in `strokes.suited`; None: it is only resized.
     """
     file = st.file_uploader(
-        "A picture of one digit or object, like those above",
+        "A picture of one digit or object",
         type=["png", "jpg", "jpeg", "bmp", "gif", "webp"],
-        help="It is resized to what the net takes. MNIST's digits are white on black and fill the middle.",
+        help="It is made what the net takes; nothing of it is kept.",
         key="own_file",
     )
     if not file:
