@@ -134,7 +134,8 @@ right.markdown("Caddy (passes WebSockets and host on by itself)")
 right.code(CADDY, language=None, wrap_lines=True)
 st.caption(
     "If pages stay empty and the browser's console says that a WebSocket failed, the proxy has swallowed the Upgrade header or "
-    "changed the host. Of a foreign host name Streamlit asks a service on the internet for this machine's own address; with the host "
+    "changed the host. Of a foreign host name Streamlit asks a service on the internet for this machine's own address; with "
+    "the host "
     "passed on unchanged it does not."
 )
 widgets.share("ffcore app --host 0.0.0.0 --read-only", "import ffcore\nffcore.app(host='0.0.0.0', read_only=True)")
