@@ -193,8 +193,10 @@ def test_histograms_of_positives_and_negatives_lie_on_common_bins(store, drawn):
     assert len({tuple(t["x"]) for t in hist["data"]}) == 1
     assert len(hist["data"]) == 4
     for trace in hist["data"]:
-        total = sum(trace["y"][:-1])
-        assert total == pytest.approx(1 if trace["name"].endswith("positives") else -1, abs=0.01)
+        up = [y >= 0 if trace["name"].endswith("positives") else y <= 0 for y in trace["y"]]
+        assert all(up)
+        shares = [float(text.rstrip("%")) for text in trace["text"][:-1]]
+        assert sum(shares) == pytest.approx(100, abs=2)
     assert [f["layout"]["title"]["text"].partition(":")[0] for f in curves] == ["d′", "Gap between positives and negatives",
                                                                                "Dead units"]  # fmt: skip
     assert [sum(bool(t.get("name")) for t in f["data"]) for f in curves] == [2, 2, 3]

@@ -252,7 +252,7 @@ def test_train_shows_what_each_strategy_makes(own_runs):
     at = page("train")
     assert html(at).count("class='side pos'") == 1
     before = html(at)
-    at = page("train", negatives="noise")
+    at = page("train", negatives="image_mixing")
     assert html(at).count("class='side pos'") == 1
     assert html(at) != before
     at = page("train", model="backprop")

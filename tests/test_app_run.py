@@ -65,7 +65,6 @@ def test_an_older_run_takes_its_worst_errors_from_the_data_only_if_they_are_its_
     store["ff"].write_arrays("evaluation.npz", arrays)
     assert html(page("run", run=store["ff"].id)).count("read as") == len(arrays["worst_index"]) * 2  # alt and title
     store["ff"].write_config(facts={**store["ff"].config["facts"], "data_hash": "0" * 32})
-    at = page("run", run=store["backprop"].id)
     at = page("run", run=store["ff"].id)
     assert "is not what this run was tested on" in words(at)
     assert "read as" not in html(at)

@@ -209,28 +209,24 @@ def curves(groups: Mapping[str, tuple[int, Sequence[Course]]], over: str = "epoc
 
 def sides(layer: int, edges: np.ndarray, groups: Mapping[str, tuple[int, np.ndarray, np.ndarray]]) -> dict:
     """One layer's goodness, positives above the line and negatives below it, {name: (colour's number, shares, shares)} on the
-    same bins; even in the root of goodness."""
+    same bins, even in the root of goodness; each group is as high as the others, as a narrow hill would else dwarf the rest."""
     root = np.sign(edges) * np.abs(edges) ** 0.5
     traces = []
     for name, (slot, pos, neg) in groups.items():
-        colour, shown = COLOURS[slot % MOST], html.escape(name)
+        colour, shown, most = COLOURS[slot % MOST], html.escape(name), max(1e-9, float(pos.max()), float(neg.max()))
         for side, share, sign in (("positives", pos, 1), ("negatives", neg, -1)):
             traces.append(
                 {
-                    "x": _list(root), "y": _list([*(sign * share), sign * share[-1]]), "name": f"{shown}, {side}",
+                    "x": _list(root), "y": _list(sign * np.append(share, share[-1]) / most), "name": f"{shown}, {side}",
                     "legendgroup": shown, "mode": "lines", "fill": "tozeroy", "fillcolor": _clear(colour, 0.12),
                     "line": {"color": colour, "width": 1.8, "dash": _DASHES[slot % MOST] if sign > 0 else "dot", "shape": "hv"},
                     "text": [f"{v:.1%}" for v in (*share, share[-1])], "hovertemplate": "%{text}",
                 }
             )  # fmt: skip
-    figure = _titled(_figure(traces, 300, x="goodness", y="share of images"), f"Layer {layer}: goodness")
+    figure = _titled(_figure(traces, 300, x="goodness", y="images, by each group's most"), f"Layer {layer}: goodness")
     layout = figure["layout"]
     layout |= {"showlegend": False}
-    most = max([0.01, *(float(np.max(share)) for _, *both in groups.values() for share in both)])
-    step = next(s for s in (0.05, 0.1, 0.2, 0.5) if 4 * s >= most or s == 0.5)
-    ticks = [k * step for k in range(-4, 5) if abs(k * step) <= 1.05 * most]
-    layout["yaxis"] |= {"tickvals": ticks, "ticktext": [f"{abs(v):.0%}" for v in ticks], "range": [-1.15 * most, 1.15 * most],
-                        "zeroline": True}  # fmt: skip
+    layout["yaxis"] |= {"tickvals": [-1, 0, 1], "ticktext": ["most", "0", "most"], "range": [-1.25, 1.25]}
     used = [i for i in range(len(edges) - 1) if any(s[i] > 0 for _, *both in groups.values() for s in both)]
     ends = (root[used[0]], root[used[-1] + 1]) if used else (root[0], root[-1])
     marks = np.linspace(*ends, 6)
@@ -308,6 +304,42 @@ def gap(fact: str, told: Mapping[str, Any] | None) -> str:
     pairs = f"{told['n']} pair{'s' * (told['n'] > 1)}" if told["n"] else "of means"
     around = "" if told["sd"] is None else f" ± {spread(fact, told['sd'])}"
     return f"{value}{around} {unit}, {pairs}"
+
+
+def overview(told: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> tuple[dict | None, list[str]]:
+    """The radar of groups, as `ffcore.headline` tells them, over what at least one has, and the names of what none has."""
+    wanted = {
+        "test_accuracy": ("accuracy, %", "{:.4g}", 1, 100, None),
+        "transfer_gain": ("transfer, points", "{:+.3g}", 1, 100, None),
+        "images_per_second": ("speed, images/s", "{:,.0f}", 1, 1, None), "peak_memory": ("memory, GB", "{:.3g}", -1, 1e-9, 0.0),
+        "dead": ("dead units, %", "{:.3g}", -1, 100, 0.0),
+    }  # fmt: skip
+    if not any(g["facts"]["test_accuracy"]["n"] for g in told):
+        wanted = {"validation_accuracy": wanted.pop("test_accuracy"), **wanted}
+    axes, columns, absent = [], [], []
+    for fact, (name, text, better, scale, floor) in wanted.items():
+        values = [None if (mean := g["facts"][fact]["mean"]) is None else scale * mean for g in told]
+        if any(v is not None for v in values):
+            axes.append(around(name, values, text, better, floor, log=fact == "images_per_second"))
+            columns.append(values)
+        else:
+            absent.append(name.partition(",")[0])
+    if len(axes) < 3:
+        return None, absent
+    lines = {g["label"]: (colours[g["key"]], [column[i] for column in columns]) for i, g in enumerate(told)}
+    return radar(lines, axes), absent
+
+
+def of_seeds(told: Sequence[Mapping[str, Any]], colours: Mapping[str, int]) -> list[tuple[dict, str]]:
+    """Every measure with every random seed as a mark: figures and what they show."""
+    axes = {"test_accuracy": ("%", 100), "transfer_gain": ("points", 100), "images_per_second": ("images a second", 1),
+            "peak_memory": ("GB", 1e-9), "dead": ("%", 100), "validation_accuracy": ("%", 100)}  # fmt: skip
+    figures = []
+    for fact, (unit, scale) in axes.items():
+        values = {g["label"]: (colours[g["key"]], [scale * v for v in g["facts"][fact]["values"].values()]) for g in told}
+        name = MEASURES[fact][0]
+        figures.append((dots(Panel(name, unit, values, fact == "images_per_second")), f"{name} of every seed"))
+    return figures
 
 
 def swatch(slot: int) -> str:

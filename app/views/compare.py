@@ -6,13 +6,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import findings
-import own
 import streamlit as st
 import widgets
 from charts import compare as charts
-from charts import similarity
 from components import live_charts, plotly_loader
+from representations import show_representations
 
 import ffcore
 from ffcore import Run, catalogue
@@ -115,6 +113,8 @@ def show_numbers(told: Sequence[Group], colours: Mapping[str, int], base: str, t
     """The headline: measures × groups, each with n and spread over seeds."""
     rows = {}
     for fact, (name, about) in charts.MEASURES.items():
+        if fact == "transfer" and not target:
+            continue
         cells = [
             (charts.cell(fact, g["facts"][fact]), charts.gap(fact, g["differences"][fact]) if g["key"] != base else "")
             for g in told
@@ -135,42 +135,6 @@ def show_numbers(told: Sequence[Group], colours: Mapping[str, int], base: str, t
             "Transfer: no data. It stands here once a run is measured on the page [Transfer](transfer), by the converged "
             "protocol and with all images."
         )
-
-
-def show_radar(told: Sequence[Group], colours: Mapping[str, int]) -> tuple[dict | None, list[str]]:
-    """The radar over what at least one group has, and the names of what none has."""
-    wanted = {
-        "test_accuracy": ("accuracy, %", "{:.4g}", 1, 100, None),
-        "transfer_gain": ("transfer, points", "{:+.3g}", 1, 100, None),
-        "images_per_second": ("speed, images/s", "{:,.0f}", 1, 1, None), "peak_memory": ("memory, GB", "{:.3g}", -1, 1e-9, 0.0),
-        "dead": ("dead units, %", "{:.3g}", -1, 100, 0.0),
-    }  # fmt: skip
-    if not any(g["facts"]["test_accuracy"]["n"] for g in told):
-        wanted = {"validation_accuracy": wanted.pop("test_accuracy"), **wanted}
-    axes, columns, absent = [], [], []
-    for fact, (name, text, better, scale, floor) in wanted.items():
-        values = [None if (mean := g["facts"][fact]["mean"]) is None else scale * mean for g in told]
-        if any(v is not None for v in values):
-            axes.append(charts.around(name, values, text, better, floor, log=fact == "images_per_second"))
-            columns.append(values)
-        else:
-            absent.append(name.partition(",")[0])
-    if len(axes) < 3:
-        return None, absent
-    lines = {g["label"]: (colours[g["key"]], [column[i] for column in columns]) for i, g in enumerate(told)}
-    return charts.radar(lines, axes), absent
-
-
-def show_seeds(told: Sequence[Group], colours: Mapping[str, int]) -> None:
-    """Every random seed as a mark."""
-    axes = {"test_accuracy": ("%", 100), "transfer_gain": ("points", 100), "images_per_second": ("images a second", 1),
-            "peak_memory": ("GB", 1e-9), "dead": ("%", 100), "validation_accuracy": ("%", 100)}  # fmt: skip
-    figures = []
-    for fact, (unit, scale) in axes.items():
-        values = {g["label"]: (colours[g["key"]], [scale * v for v in g["facts"][fact]["values"].values()]) for g in told}
-        name = charts.MEASURES[fact][0]
-        figures.append((charts.dots(charts.Panel(name, unit, values, fact == "images_per_second")), f"{name} of every seed"))
-    live_charts(figures, columns=2, key="seeds", framed=True)
 
 
 @st.cache_data(show_spinner=False, max_entries=64)
@@ -323,73 +287,6 @@ def show_claims() -> None:
         )
 
 
-# Representations
-
-
-def show_representations(told: Sequence[Group], runs: Sequence[Run]) -> None:
-    """Two nets' layers on the same images."""
-    st.header("Representations")
-    nets = [r for r in runs if own.has_weights(r) and r.config.get("facts", {}).get("shape")]
-    first = [r for g in told for r in g["runs"] if r in nets]
-    nets = [*first, *(r for r in nets if r not in first)]
-    if not nets:
-        st.caption("No run has weights to compare.")
-        return
-    names = {r.id: f"{r.title()} · {widgets.when(r)}" for r in nets}
-    left, right = st.columns(2)
-    with left:
-        a = widgets.choose(st.selectbox, "One net", "a", names, nets[0].id)
-    with right:
-        shape = next(r for r in nets if r.id == a).config["facts"]["shape"]
-        fits = {r.id: names[r.id] for r in nets if r.config["facts"]["shape"] == shape}
-        second = next((r.id for r in nets if r.id in fits and r.config["model"]["name"] == "backprop" and r.id != a), None)
-        b = widgets.choose(st.selectbox, "Beside", "b", fits, second or next((i for i in fits if i != a), a))
-    one, two = (next(r for r in nets if r.id == i) for i in (a, b))
-    finding = findings.find("similarity", *([one] if one == two else [one, two]))
-    about = "asks both nets for their layers on the first one's validation images; a quarter of a minute or so"
-    answer = findings.answer(finding, "Compare their layers", about, "similarity")
-    if answer:
-        with widgets.told_if_broken("The comparison"):
-            show_similarity(answer)
-    st.caption(f"The same from the command line: `{shlex.join(['ffcore', 'similarity', a, *([] if a == b else [b])])}`")
-
-
-def show_similarity(told: Mapping[str, Any]) -> None:
-    rows, columns = list(told["rows"]), list(told["columns"])
-    figures = [
-        (similarity.cka_map(told), "CKA of every layer with every other"),
-        (similarity.cka_map(told, "procrustes"), "Procrustes distance of every layer to every other"),
-        (similarity.diagonal(told), "CKA of layers of the same depth"),
-    ]
-    live_charts(figures, columns=2, key="cka", framed=True)
-    layers = list(dict.fromkeys([*rows, *columns]))
-    table = [
-        {"layer": name, "class separation": number_or_none(told, "class_separation", name),
-         "label dependence": number_or_none(told, "label_dependence", name)}
-        for name in layers
-    ]  # fmt: skip
-    form = {
-        "class separation": st.column_config.NumberColumn(
-            format="%.3f", help="spread between classes over that within (Fisher)"
-        ),
-        "label dependence": st.column_config.NumberColumn(
-            format="%.3f", help="share of a layer's variance that the shown label makes; none: it is shown none"
-        ),
-    }
-    st.dataframe(table, hide_index=True, height="content", column_config=form, alt="class separation and label dependence")
-    n = f"{told['images']:,}" if isinstance(told.get("images"), int) else "?"
-    st.caption(
-        f"Linear CKA, debiased, on the same {n} images, each net under the neutral label. "
-        "CKA moves with few outliers (Davari et al., ICLR 2023), so Procrustes distance (0: the same, 1.41: nothing in common) "
-        "stands beside it. Alike is not good: two useless nets may agree."
-    )
-
-
-def number_or_none(told: Mapping[str, Any], key: str, name: str) -> float | None:
-    value = (told.get(key) or {}).get(name)
-    return float(value) if isinstance(value, int | float) else None
-
-
 # Taking it along
 
 
@@ -438,7 +335,7 @@ def show(groups: dict[str, Group], runs: list[Run]) -> None:
     with widgets.told_if_broken("The numbers"):
         show_numbers(told, colours, base, target)
     with widgets.told_if_broken("The charts"):
-        figure, absent = show_radar(told, colours)
+        figure, absent = charts.overview(told, colours)
         both = [drawn(told, colours, found, over, "accuracy")]
         if figure:
             both.insert(0, (figure, "radar of the measures above, each axis with its own range, better outside"))
@@ -449,7 +346,7 @@ def show(groups: dict[str, Group], runs: list[Run]) -> None:
             + " Bands of the curves: from the least to the most accurate seed."
         )  # fmt: skip
         with st.expander("Every random seed", icon=":material/casino:"):
-            show_seeds(told, colours)
+            live_charts(charts.of_seeds(told, colours), columns=2, key="seeds", framed=True)
     with widgets.told_if_broken("The layers"):
         show_layers(told, colours, found, over)
     with widgets.told_if_broken("The settings"):
@@ -499,8 +396,9 @@ table above it has the numbers.
 we know what each is worth.
 
 **Layer by layer**: each colour is a group, as everywhere on this page. Goodness of the positives points up, that of the
-negatives down; the further the two hills of one colour stand apart, the better its layer tells right from wrong. **d′** says so
-in one number, and that one compares between nets, while goodness itself may be large in one net and small in another.
+negatives down; the further the two hills of one colour stand apart, the better its layer tells right from wrong. They overlap
+even in a good net, as images differ from each other far more than two labels of one image do. **d′** says how far they are
+apart in one number, which compares between nets, while goodness itself may be large in one net and small in another.
 
 **Best** is the epoch at which validation accuracy was highest. It was picked because it was highest, so it flatters; the test
 images were read once, after the **last** epoch.

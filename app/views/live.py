@@ -18,7 +18,6 @@ if not runs:
     st.title("Live")
     widgets.empty("No run has been started yet.", "Start one", "views/train.py")
 plotly_loader()
-st.html("<style>[class*='st-key-layer_'] {min-height: 230px} .st-key-across {min-height: 590px}</style>")  # nothing jumps
 
 
 def watch(run: Run, period: float | None) -> None:
@@ -268,7 +267,7 @@ def over(run: Run, result: dict) -> None:
     kind = "test" if share is not None else "validation"
     share = result.get("validation_accuracy") if share is None else share
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        ending = "It is done" if run.state == "done" else f"It was {run.state}"
+        ending = "It failed" if run.state == "failed" else f"It is {run.state}"
         figure = (
             ""
             if share is None
@@ -293,10 +292,14 @@ name, choice = st.columns([1, 4], vertical_alignment="bottom")
 name.title("Live")
 with choice:
     chosen = widgets.pick_run(runs, training or widgets.latest(runs, widgets.is_live) or runs[0])
-period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
-st.fragment(watch, run_every=period)(chosen, period)
+high = 590 if chosen.config["negatives"] else 300
+st.html(
+    f"<style>[class*='st-key-layer_'] {{min-height: 230px}} .st-key-across {{min-height: {high}px}}</style>"
+)  # nothing jumps
 if (result := chosen.status()["result"]) and not widgets.is_live(chosen):
     over(chosen, result)
+period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
+st.fragment(watch, run_every=period)(chosen, period)
 widgets.share(chosen.command(), python_for(chosen))
 widgets.explain(
     """

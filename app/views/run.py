@@ -155,7 +155,8 @@ def worst(run: Run, evaluation: dict[str, np.ndarray], cell: tuple[int, int] | N
     lead = [float(scores[i, said[i]] - scores[i, labels[i]]) for i in some]
     images = evaluation.get("worst_images")
     if images is None:  # an older run remembers their places only
-        images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()))
+        facts = run.config["facts"]
+        images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()), facts["data_hash"])
         if isinstance(images, str):
             st.caption(images)
             images = None
@@ -221,7 +222,7 @@ def missing(run: Run) -> str | None:
 
 
 @st.cache_data(max_entries=32, ttl=600, show_spinner=False)
-def test_images(directory: str, index: tuple[int, ...]) -> np.ndarray | str:
+def test_images(directory: str, index: tuple[int, ...], data_hash: str) -> np.ndarray | str:
     """These test images of a run's own data, (n, C, H, W) uint8, or why they cannot be shown."""
     run = Run(directory)
     if why := missing(run):
@@ -231,7 +232,7 @@ def test_images(directory: str, index: tuple[int, ...]) -> np.ndarray | str:
         data = ffcore.data.load(ffcore.data.DataSettings(**run.config["data"]), run.config["data_root"])
     except (ffcore.Refused, ffcore.Failed) as error:
         return f"The images cannot be shown: {error}"
-    if data.hash != run.config["facts"]["data_hash"]:
+    if data.hash != data_hash:
         title = run.config["facts"]["data_title"]
         return f"The {title} in this machine's data folder is not what this run was tested on, so no images can be shown."
     return data.test.x[list(index)].numpy()
@@ -253,21 +254,18 @@ def settings(run: Run) -> None:
 
 def unusual(run: Run) -> list[dict[str, str]]:
     """[{setting, here, default}]; what the library works out by itself, like the batch size, counts where it was given."""
-    config = run.config
-    about: dict[str, dict[str, dict]] = {
-        "train": catalogue.training_settings(),
-        "data": catalogue.datasets("mnist")[0]["settings"],
-    }
+    config, asked = run.config, ffcore.asked(run.config)
+    plain = {key: asked[key] for key in ("model", "negatives", "data", "data_root") if key in asked}
+    try:
+        base = ffcore.configure(**plain)
+    except ffcore.Refused:  # a failure kept for study, which only its preset makes
+        base = ffcore.configure(**plain, preset=asked.get("preset"))
     told = []
-    for part, items in (("model", catalogue.models), ("negatives", catalogue.negatives)):
-        name = (config.get(part) or {}).get("name")
-        known = next((item["settings"] for item in items() if item["name"] == name), None)
-        about[part] = known or {}
     for part in ("model", "negatives", "data", "train"):
         for key, value in (config.get(part) or {}).items():
-            default = about[part].get(key, {}).get("default", value)
+            default = (base.get(part) or {}).get(key, value)
             automatic = default in (None, "auto") and f"{part}.{key}" not in (config.get("given") or {})
-            if key != "name" and value != default and not automatic:
+            if value != default and not automatic:
                 told.append({"setting": f"{part}.{key}", "here": words(value), "default": words(default)})
     return told
 

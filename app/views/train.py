@@ -88,7 +88,7 @@ def choose_negatives(base: dict) -> str:
         st.page_link(
             "views/negatives.py", label="All strategies beside each other", icon=":material/contrast:", query_params=here
         )
-    with right.container(height=190, border=False):
+    with right.container(height=230, border=False):
         if not ffcore.data.present(base["data"]["name"], base["data_root"]):  # a look at the page downloads nothing
             images = ffcore.data.DATASETS[base["data"]["name"]].title
             st.caption(f"{images} is not in the data folder and will be downloaded on Start: no examples can be shown yet.")
