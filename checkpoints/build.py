@@ -28,7 +28,7 @@ from ffcore.runs import Run
 HERE = Path(__file__).parent
 MNIST = {"data": "mnist", "seed": 0}
 SMALL = {"model.widths": [250, 250]}  # where a net has more weights than its layers take
-TICKS = 120  # of a run's curves, which have some 400
+TICKS = 80  # of a run's curves, which have some 400
 CHECKPOINTS = {  # the first one is what pages show by themselves: it is trained last, and so is the newest
     "ff-mnist": MNIST,
     "backprop-mnist": {**MNIST, "model": "backprop"},
@@ -71,8 +71,7 @@ def shrink(full: Run, place: Path) -> Run:
     for part in KEPT:
         if (source := full.dir / part).is_dir():
             for epoch in thinned(full.snapshots()):
-                arrays = full.snapshot(epoch)
-                Run(place).write_snapshot(epoch, {**arrays, "fields": coarse(arrays["fields"])})
+                Run(place).write_snapshot(epoch, {key: coarse(key, value) for key, value in full.snapshot(epoch).items()})
         elif source.exists():
             shutil.copy(source, place / part)
     (place / "events.jsonl").write_bytes(b"".join(thinned_events(full.events()[0])))
@@ -119,12 +118,16 @@ def rounded(value):
     return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
-def coarse(fields):
-    """Half precision numbers to one part in sixteen, which an eye does not see: they pack into half the bytes."""
+def coarse(name: str, values):
+    """An array with fewer digits, so that it packs: of pictures an eye sees no more than three bits, of others no more than
+    half precision tells."""
     import numpy as np
 
-    bits = fields.astype(np.float16).view(np.uint16)
-    return ((bits + 0x20) & 0xFFC0).view(np.float16)
+    if name == "fields":
+        return ((values.astype(np.float16).view(np.uint16) + 0x40) & 0xFF80).view(np.float16)
+    if values.dtype == np.float32:
+        return ((values.view(np.uint32) + 0x1000) & 0xFFFFE000).view(np.float32)
+    return values
 
 
 def full_data(run: Run) -> data.Data:
@@ -278,8 +281,8 @@ def adopt(finding: ffcore.Finding, target: Path, run: Run) -> None:
 
     told, arrays, left_out = dict(finding.result() or {}), finding.arrays(), {}
     if "images" in arrays and "index" in arrays and len(arrays["images"]) == len(arrays["index"]):
-        held = heldout.stored(run, int(arrays["index"].max()) + 1)
-        if held is not None and np.array_equal(held[0][arrays["index"]], arrays["images"]):
+        along, index = heldout.along(run), arrays["index"]
+        if along is not None and index.max() < len(along) and np.array_equal(along[index], arrays["images"]):
             left_out["images"] = "held out"
     if "fields" in arrays and (tensor := tensor_of(run, arrays["fields"])):
         left_out["fields"] = tensor

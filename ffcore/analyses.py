@@ -112,10 +112,10 @@ class Finding:
         run = Run(self.dir.parents[1])
         for key, where in left_out.items():
             if where == "held out":
-                found, index = heldout.stored(run, int(arrays["index"].max()) + 1), arrays["index"]
-                if found is None or index.min() < 0:
+                found, index = heldout.along(run), arrays["index"]
+                if found is None or not 0 <= index.min() <= index.max() < len(found):
                     raise Refused("the images that its arrays speak of are not here;")
-                whole[key] = found[0][index]
+                whole[key] = found[index]
             else:
                 whole[key] = fields_of(run, where)
         return whole

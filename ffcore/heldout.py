@@ -44,6 +44,12 @@ def stored(run: Run, images: int | None = None) -> tuple[ndarray, ndarray] | Non
     return arrays["x"][:wanted], arrays["y"][:wanted].astype("int64")
 
 
+def along(run: Run) -> ndarray | None:
+    """All images that come with ffcore of a run's data set: its validation images, then, if it kept few, training images."""
+    name, _ = _entry(run)
+    return _arrays(name)["x"] if name else None
+
+
 def mean_image(run: Run) -> ndarray | None:
     """The mean of a run's training images in [0, 1], (C, H, W) float32, as it comes with ffcore; None where it does not."""
     name, _ = _entry(run)
