@@ -35,6 +35,7 @@ def measure(tab, url: str, benchmark, tell) -> None:
     """Nine strokes, after two that load what stays."""
     tab.goto(f"{url}/draw?run=ff-mnist")
     tab.locator("table.votes").wait_for()
+    tab.get_by_text("draw here").wait_for()
     tab.locator(READY).wait_for()
     tab.wait_for_timeout(3_000)
     box = tab.get_by_role("application").bounding_box()

@@ -36,11 +36,12 @@ def read(
     net = trained.load(run, root) if isinstance(run, str) else run if isinstance(run, Trained) else Trained(run.dir)
     shape = tuple(net.config["facts"]["shape"])
     pixels = strokes.changed(_pixels(net, shape, image, sample, drawing, ink), _change(change))
-    scores = {name: values[0].tolist() for name, values in net.scores(pixels[None]).items()}
+    told = net.goodness(pixels[None]) if net.model.tries_labels else None
+    scores = {name: values[0].tolist() for name, values in net.scores(pixels[None], told).items()}
     readout, config, classes = net.model.readouts[0], net.config["model"], [str(c) for c in net.config["facts"]["classes"]]
     second, best = sorted(scores[readout])[-2:]
     label = int(np.argmax(scores[readout]))
-    goodness = net.goodness(pixels[None])[0].tolist() if net.model.tries_labels else None
+    goodness = None if told is None else told[0].tolist()
     usual = _usual(net, list(scores))
     depth = len(goodness[0]) if goodness else 0
     votes = getattr(net.model, "votes", range(depth))

@@ -93,9 +93,9 @@ class Trained(runs.Run):
         return y.long()
 
     @torch.no_grad()
-    def scores(self, x: Any) -> dict[str, Tensor]:
-        """Read-out name → (B, C); higher is likelier."""
-        return self.model.scores(self.images(x))
+    def scores(self, x: Any, goodness: Tensor | None = None) -> dict[str, Tensor]:
+        """Read-out name → (B, C); higher is likelier. `goodness` of x under every label, (B, C, L), spares asking again."""
+        return self.model.scores(self.images(x), goodness)
 
     def predict(self, x: Any) -> Tensor:
         """(B,) labels by the default read-out."""

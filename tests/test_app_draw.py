@@ -218,6 +218,7 @@ def tab(chromium, server):
     tab.set_default_timeout(30_000)
     tab.goto(f"{server.url}/draw?run=ff-mnist")
     tab.locator("table.votes").wait_for()
+    tab.get_by_text("draw here").wait_for()  # it can be drawn on
     tab.locator(READY).wait_for()
     yield tab
     tab.close()

@@ -15,8 +15,8 @@ _pad = st.components.v2.component(
     "drawing_pad",
     html=f"""<div class="pad">
       <canvas width="{SIDE}" height="{SIDE}" tabindex="0" role="application" aria-label="{_LABEL}"></canvas>
-      <div class="pen"></div><div class="hint" aria-hidden="true">draw here</div>
-      <div class="tools"><button type="button">Undo</button><button type="button">Clear</button></div>
+      <div class="pen"></div><div class="hint" aria-hidden="true" hidden>draw here</div>
+      <div class="tools"><button type="button" disabled>Undo</button><button type="button" disabled>Clear</button></div>
     </div>""",
     css=(_HERE / "pad.css").read_text("utf-8"),
     js=(_HERE / "pad.js").read_text("utf-8"),
