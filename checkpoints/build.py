@@ -167,6 +167,8 @@ def settle(small: Run, place: Path) -> None:
 
 def put_images() -> None:
     """The first validation images of every data set, and which runs they belong to."""
+    import torch
+
     folder, index = HERE / heldout.FOLDER, {"sets": {}, "hashes": {}}
     folder.mkdir(exist_ok=True)
     for name, n in HELD_OUT.items():
@@ -182,10 +184,10 @@ def put_images() -> None:
         index["hashes"][loaded.hash] = [name, n]
         for run in bundled():
             if run.config["data"]["name"] == name and run.config["facts"]["data_hash"] != loaded.hash:
-                own = full_data(run).validation  # other sizes, but the same order
-                few = min(n, len(own.y))
-                assert (own.x[:few].numpy() == x[:few]).all(), run.id
-                index["hashes"][run.config["facts"]["data_hash"]] = [name, few]
+                own = full_data(run)  # other sizes, but the same order
+                joined = torch.cat([own.validation.x, own.train.x])[:n]
+                assert (joined.numpy() == x[: len(joined)]).all(), run.id
+                index["hashes"][run.config["facts"]["data_hash"]] = [name, min(n, len(own.validation.y))]
     files.replace(folder, "index.json", files.to_json(index), durable=False)
 
 
@@ -201,10 +203,10 @@ def questions(name: str) -> list[tuple[str, list[str], dict]]:
     """(kind, other checkpoints, settings) of what is to be answered before anybody asks."""
     run = Run(HERE / name)
     learnt, mnist, goodness = name != "untrained-mnist", name.endswith("-mnist"), _by_goodness(run)
-    classes = len(run.config["facts"]["classes"])
+    classes, n = len(run.config["facts"]["classes"]), min(5_000, heldout.bundled_images(run))  # what the page has without data
     asked: list[tuple[str, list[str], dict]] = [
         ("health", [], {}),
-        ("embed", [], {"layer": "all", "method": "pca", "frames": "one", "n": 5_000}),
+        ("embed", [], {"layer": "all", "method": "pca", "frames": "one", "n": n}),
         ("similarity", [], {}),
     ]
     climb = {"what": "ascent", "n": classes, "seed": 0, "of": "goodness" if goodness else "score", "aim": "contrast",
@@ -219,10 +221,10 @@ def questions(name: str) -> list[tuple[str, list[str], dict]]:
             ("generate", [], {"what": "epochs", "n": 12 * classes, "seed": 0}),
         ]
     if name in ("ff-mnist", "backprop-mnist", "ff-fashion"):
-        asked.append(("embed", [], {"layer": "all", "method": "tsne", "frames": "one", "n": 5_000}))
+        asked.append(("embed", [], {"layer": "all", "method": "tsne", "frames": "one", "n": n}))
     if name == "ff-mnist":
-        asked.append(("embed", [], {"layer": "all", "method": "umap", "frames": "one", "n": 5_000}))
-        asked.append(("embed", [], {"layer": "all", "method": "pca", "frames": "kept", "n": 5_000}))
+        asked.append(("embed", [], {"layer": "all", "method": "umap", "frames": "one", "n": n}))
+        asked.append(("embed", [], {"layer": "all", "method": "pca", "frames": "kept", "n": n}))
     if mnist and name != "backprop-mnist":
         asked.append(("similarity", ["backprop-mnist"], {}))
     target = "fashion-mnist" if mnist else "glyphs"

@@ -28,7 +28,12 @@ def held_out_here(run: Run) -> int:
     with suppress(Refused, OSError, ValueError, TypeError, KeyError):  # its configuration may name anything
         if data.present(run.config["data"]["name"], run.config.get("data_root")):
             return all_of_them
-    return min(all_of_them, _entry(run)[1])
+    return bundled_images(run)
+
+
+def bundled_images(run: Run) -> int:
+    """How many of a run's first validation images come with ffcore."""
+    return min(_kept(run), _entry(run)[1])
 
 
 def stored(run: Run, images: int | None = None) -> tuple[ndarray, ndarray] | None:

@@ -65,7 +65,9 @@ def choose(run: Run) -> dict[str, Any]:
     with grid[3]:
         times = {"one": "as it is now", "kept": "through training"}
         frames = widgets.choose(st.selectbox, "The net", "net", times, "one", "embed.frames")
-    return {"layer": layer, "method": method, "data": None if data == "own" else data, "frames": frames, "n": N}
+    few = data == "own" and not ffcore.data.present(run.config["data"]["name"], run.config.get("data_root"))
+    n = min(N, ffcore.held_out_here(run)) if few else N  # those that come with ffcore
+    return {"layer": layer, "method": method, "data": None if data == "own" else data, "frames": frames, "n": n}
 
 
 # The answer
@@ -271,6 +273,16 @@ def command(run: Run, asked: dict[str, Any]) -> str:
     return " ".join([*words, "--out points.csv"])
 
 
+def repeat(run: Run, asked: dict[str, Any]) -> str:
+    """The lines of Python that give the points."""
+    given = {key: value for key, value in asked.items() if value not in (None, "one")}
+    words = "".join(f", {key}={value!r}" for key, value in given.items())
+    return (
+        f"import ffcore\n\nlaid = ffcore.analyse('embed', {run.id!r}{words})\n"
+        "print(laid.result()['trustworthiness'], laid.arrays()['xy'].shape)  # (epochs, images, 2)"
+    )
+
+
 st.title("Embeddings")
 st.markdown(
     "Every image is a point. Two images lie close when a layer of the net answers them alike. As the net learns, classes "
@@ -287,8 +299,8 @@ if have(run):
         finding = findings.find("embed", run, **asked)
         if told := answer(finding, asked):
             st.fragment(show)(run, finding, told)
-        if finding:
-            st.code(command(run, asked), language="bash", wrap_lines=True)
+        widgets.ways(run, "draw", "replay", "run")
+        widgets.share(command(run, asked), repeat(run, asked))
 else:
     title = run.config["facts"].get("data_title", run.config["data"]["name"])
     st.info(
