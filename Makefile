@@ -17,7 +17,7 @@ run: $(READY)  ## the dashboard (PORT=8501)
 
 test: $(READY) lint  ## everything; browser tests need a Chromium
 	$(BIN)/python -m pytest -rsfE -m browser  # alone: how fast a page moves is part of it
-	$(BIN)/python -m pytest -rsfE -m "not browser" -n $(or $(WORKERS),2) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rsfE -m "not browser" -n $(or $(WORKERS),2) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

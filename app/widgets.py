@@ -107,6 +107,21 @@ def share(command: str | None = None, python: str | None = None) -> None:
             st.code(python, language="python", wrap_lines=True)
 
 
+_WAYS = {
+    "draw": ("Open in Draw", "draw"), "replay": ("Watch it learn", "history"), "live": ("Live", "monitoring"),
+    "health": ("Neuron health", "cardiology"), "run": ("All about this run", "fact_check"),
+}  # fmt: skip
+
+
+def ways(run: Run, *views: str, **query: Any) -> None:
+    """Links from here to other pages about a run; `query`: what else their addresses are to say."""
+    with st.container(horizontal=True):
+        for view in views:
+            name, icon = _WAYS[view]
+            there = {"run": run.id, **{key: str(value) for key, value in query.items()}}
+            st.page_link(f"views/{view}.py", label=name, icon=f":material/{icon}:", query_params=there)
+
+
 def explain(text: str) -> None:
     """The page's own lesson, for a second-year student."""
     with st.expander("What am I seeing?", icon=":material/school:"):

@@ -1,80 +1,96 @@
-"""Takes the README's pictures from the real dashboard: `python docs/screenshots.py` (or `make screenshots`)."""
+"""Pictures of every page of the dashboard, with the bundled nets: `python docs/screenshots.py` (or `make screenshots`).
 
+What the README shows goes into docs/, the rest into docs/screens/, which stays out of git. `--all` adds every page in dark
+and 390 pixels wide.
+"""
+
+import argparse
+import io
 import os
+import re
 import shutil
-import socket
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
 
 import ffcore
 
 HERE = Path(__file__).parent
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-STILL = "[data-testid='stApp'][data-test-script-state='notRunning']"
+sys.path.insert(0, str(HERE.parent / "tests"))
+from browser import FLAGS, READY, Server, wait  # noqa: E402  (what the browser tests use)
+
+PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (HERE.parent / "app" / "main.py").read_text("utf-8"))
+README = {"start", "live", "variants", "negatives", "health", "embeddings"}
+ASKED = {  # page → what its address says besides; without: what a reader sees first
+    "negatives": "digit=3&strategy=image_mixing",
+    "variants": "model=pcl",
+}
+TALLEST = {"start": 860, "live": 860, "negatives": 1720, "variants": 1500, "health": 1250, "embeddings": 1100}
+LOOKS = {"": (1280, "light"), "-dark": (1280, "dark"), "-phone": (390, "light"), "-phone-dark": (390, "dark")}
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def keep(page: Page, file: Path) -> None:
+    """The picture on screen as a PNG of 256 colours, a third as large as Chromium's."""
+    with Image.open(io.BytesIO(page.screenshot())) as image:
+        file.parent.mkdir(exist_ok=True)
+        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+def still(page: Page) -> None:
+    """Wait for the script's end, for charts and for pictures."""
+    page.locator("[data-testid='stMain'] h1").first.wait_for()
+    page.locator(READY).wait_for()
+    page.wait_for_function("() => [...document.querySelectorAll('.live-chart')].every(chart => chart._fullLayout)")
+    page.wait_for_timeout(1_500)
 
 
 def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__)
+    asked.add_argument("pages", nargs="*", help="these only; default: all")
+    asked.add_argument("--all", action="store_true", help="in dark and on a phone, too")
+    told = asked.parse_args()
+    if odd := set(told.pages) - set(PAGES):
+        asked.error(f"no page {min(odd)}; there are {', '.join(PAGES)}")
+    looks = LOOKS if told.all else {"": LOOKS[""]}
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["FFCORE_RUNS"] = folder
-        port = free_port()
-        server = subprocess.Popen([sys.executable, "-m", "ffcore", "app", "--port", str(port)])
+        server = Server(Path(folder))
+        os.environ["FFCORE_RUNS"] = str(server.root)
         try:
-            address = f"http://127.0.0.1:{port}"
-            for _ in range(100):
-                try:
-                    urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-                    break
-                except OSError:
-                    time.sleep(0.3)
             with sync_playwright() as playwright:
-                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=QUIET)
-                page = browser.new_page()
-
-                def shot(path: str, name: str, wait: float = 1.0, height: int = 860) -> None:
-                    page.set_viewport_size({"width": 1280, "height": height})
-                    page.goto(f"{address}/{path}")
-                    page.wait_for_selector(STILL)
-                    time.sleep(wait)
-                    page.screenshot(path=HERE / name)
-
-                shot("", "start.png")
-                shot("negatives?run=ff-mnist&digit=3&strategy=image_mixing", "negatives.png", 5, 1720)
-                run = ffcore.submit(set={"train.epochs": 8})
-                while run.state in ("queued", "running") and not run.snapshots()[3:]:
-                    time.sleep(0.2)
-                shot(f"live?run={run.id}", "live.png", 4)
-                ffcore.stop(run)
-                pcl = ffcore.train(model="pcl", data="mnist-5k")
-                ffcore.train(data="mnist-5k")  # plain Forward-Forward beside it
-                shot(f"variants?model=pcl&run={pcl.id}&live=0", "variants.png", 6, 1500)
-                dead = ffcore.train(preset="ref-pcl", data="mnist-5k")
-                ffcore.analyse("health", dead)
-                shot(f"health?run={dead.id}&layer=2&live=0", "health.png", 6, 1250)
-                net = ffcore.train()
-                ffcore.analyse("embed", net, method="tsne")
-                shot(f"embeddings?run={net.id}&method=tsne&live=0", "embeddings.png", 6, 1100)
-                for protocol in ("converged", "reference"):
-                    ffcore.analyse("probe", net, protocol=protocol, train=20_000)
-                shot(f"transfer?run={net.id}&live=0", "transfer.png", 6, 1400)
-                painter = ffcore.train(model="pff", epochs=3 if ffcore.data.present("mnist") else None)
-                ffcore.analyse("generate", painter)
-                shot(f"generations?run={painter.id}&live=0", "generations.png", 6, 1300)
+                browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
+                for name in told.pages or PAGES:
+                    for look, (width, scheme) in looks.items():
+                        page = browser.new_page(viewport={"width": width, "height": 860}, color_scheme=scheme)
+                        page.set_default_timeout(60_000)
+                        shoot(page, server.url, name, look)
+                        page.close()
                 browser.close()
         finally:
-            server.terminate()
-            server.wait()
+            server.kill()
+
+
+def shoot(page: Page, address: str, name: str, look: str) -> None:
+    """One page as it is at first, Live with a net that is learning; as high as it is, or as the README has room for."""
+    query, run = ASKED.get(name, ""), None
+    if name == "live":
+        run = ffcore.submit(data="mnist-5k", epochs=1_000)
+        wait(lambda: run.status()["step"] > 2_000, 120, "the run did not start")
+        query = f"run={run.id}"
+    page.goto(f"{address}/{'' if name == 'start' else name}?{query}")
+    still(page)
+    high = page.locator("[data-testid='stMain']").evaluate("n => n.scrollHeight")
+    most = TALLEST.get(name, 3_000) if page.viewport_size["width"] > 1_000 else 6_000
+    page.set_viewport_size({"width": page.viewport_size["width"], "height": min(high + 60, most)})
+    still(page)
+    keep(page, (HERE if name in README and not look else HERE / "screens") / f"{name}{look}.png")
+    if run:
+        ffcore.stop(run)
+        time.sleep(0.5)  # its end is told
+    print(f"{name}{look}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""Every page of the dashboard in a real Chromium, as it is on a new machine: the bundled nets, no data and no runs of one's own.
+"""Every page of the dashboard in a real Chromium, as on a new machine: the bundled nets, no data, no runs of one's own.
 
 The pages are read from the navigation, so a new one falls under this by itself.
 """
 
-import os
 import re
 import shutil
 from pathlib import Path
@@ -18,11 +17,6 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 APP = Path(__file__).resolve().parents[1] / "app"
 PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (APP / "main.py").read_text("utf-8"))
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
-CHOICES = (  # controls that a reader changes, and how: the first of them is taken
-    "[data-testid='stButtonGroup'] button:not([aria-checked='true']):not([aria-pressed='true'])",
-    "[data-testid='stSelectbox'] input",
-    "[data-testid='stCheckbox'] input",
-)
 WORDS = """() => {
   const main = document.querySelector("[data-testid='stMain']").cloneNode(true);
   main.querySelectorAll("style, script, .live-room, [data-testid='stPopover']").forEach((part) => part.remove());
@@ -105,3 +99,34 @@ def test_a_page_is_whole_readable_and_local(bare, reader, name):
 
 def dark_of(tab) -> bool:
     return tab.evaluate("() => getComputedStyle(document.querySelector(\"[data-testid='stApp']\")).colorScheme == 'dark'")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_the_address_shows_the_same_to_somebody_else(bare, reader, stranger, name):
+    """Something is chosen; whoever opens the address then sees the same words."""
+    reader.set_viewport_size(WIDE)
+    reader.goto(f"{bare.url}/{'' if name == 'start' else name}")
+    still(reader)
+    choose_another(reader)
+    still(reader)
+    stranger.goto(reader.url)
+    still(stranger)
+
+    def both():
+        return [tab.evaluate(WORDS) for tab in (reader, stranger)]
+
+    wait(lambda: len(set(both())) == 1, 20, f"{reader.url} shows something else to others")
+    assert reader.locator("[data-testid='stException']").count() == 0
+
+
+def choose_another(tab) -> None:
+    """Take another option of the first choice on the page, if there is one."""
+    main = tab.locator("[data-testid='stMain']")
+    others = main.locator("[data-testid='stButtonGroup'] [data-variant]:not([data-selected='true'])")
+    if others.count():
+        others.first.click()
+    elif main.get_by_role("combobox").count():
+        main.get_by_role("combobox").first.click()
+        options = tab.get_by_role("option")
+        options.first.wait_for()
+        options.nth(min(1, options.count() - 1)).click()

@@ -2,23 +2,19 @@
 
 import base64
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from charts import health as drawn
 from streamlit.testing.v1 import AppTest
+from test_app_pages import click
+from test_app_pages import page as open_page
 
 import ffcore
 
-APP = Path(__file__).parents[1] / "app"
-
 
 def page(**query) -> AppTest:
-    at = AppTest.from_file(APP / "views" / "health.py", default_timeout=60)
-    for key, value in query.items():
-        at.query_params[key] = value
-    return at.run()
+    return open_page("health", **query)
 
 
 def text_of(at: AppTest) -> str:
@@ -72,15 +68,34 @@ def test_the_autopsy_names_the_cause_and_shows_the_evidence(killed):
     assert not [b for b in at.button if b.label == "Find the causes"]
 
 
+def test_the_cause_of_most_deaths_stands_at_the_top_and_a_known_failure_can_be_mended(killed):
+    ffcore.analyse("health", killed)
+    killed.write_config(preset="ref-pcl")
+    at = page(run=killed.id)
+    assert not at.error
+    assert "**What they died of: negative bias**, 1 of 1 dead units." in text_of(at)
+    at = click(at, "Fix it")
+    assert at.title[0].value == "Train a net"
+    assert [at.query_params[key] for key in ("model", "data")] == [["pcl"], ["digits"]]
+
+
+def test_a_healthy_recipe_offers_no_mending(killed):
+    assert not [b for b in page(run=killed.id).button if b.label == "Fix it"]
+
+
+def test_what_is_to_be_repeated_gives_the_numbers_on_the_page(killed, capsys):
+    exec(next(c.value for c in page(run=killed.id).code if c.value.startswith("import")), {})
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "[0.03125, 0.0]"  # 1 of 32
+    assert second == "[{'negative bias': 1}, {}]"
+
+
 def test_a_what_if_opens_train_with_the_setting_in_its_address(killed):
     ffcore.analyse("health", killed)
     at = page(run=killed.id)
     labels = [b.label for b in at.button if b.key and b.key.startswith("what_if")]
     assert "train.homeostasis=0.2" in labels
-    train = AppTest.from_file(APP / "views" / "train.py", default_timeout=60)
-    train.query_params["set"] = ["train.homeostasis=0.2", "model.widths=[64]"]
-    train.run()
-    assert not train.exception
+    train = open_page("train", set=["train.homeostasis=0.2", "model.widths=[64]"])
     command = next(block.value for block in train.code)
     assert "train.homeostasis=0.2" in command
     assert "model.widths=[64]" in command
@@ -88,10 +103,7 @@ def test_a_what_if_opens_train_with_the_setting_in_its_address(killed):
 
 @pytest.mark.parametrize("bad", ["model.nope=1", "train.lr=-4", "nonsense"])
 def test_train_leaves_out_settings_in_the_address_that_do_not_fit(store, bad):
-    train = AppTest.from_file(APP / "views" / "train.py", default_timeout=60)
-    train.query_params["set"] = [bad]
-    train.run()
-    assert not train.exception
+    train = open_page("train", set=[bad])
     assert any("do not fit" in block.value for block in train.warning)
     assert bad not in next(block.value for block in train.code)
 

@@ -171,6 +171,23 @@ def test_adjust_opens_a_strategy_and_train_takes_it(store):
     assert "--negatives cutmix" in code(at)
 
 
+def test_settings_go_along_to_train(store):
+    at = page("negatives", strategy="masking")
+    slider = next(s for s in at.slider if s.key.endswith("masking.ratio"))
+    slider.set_value(0.25).run()
+    at = click(at, "Train with these")
+    assert "--negatives masking" in code(at)
+    assert "negatives.ratio=0.25" in code(at)
+
+
+def test_what_is_to_be_repeated_gives_the_numbers_on_the_page(store, capsys):
+    at = page("negatives", run=store["ff"].id, strategy="cutmix", digit="3", seed="5")
+    exec(next(c.value for c in at.code if c.value.startswith("import")), {})
+    difference, *_ = capsys.readouterr().out.split()
+    number = f"{float(difference.strip('[,')):+.3g}".replace("-", "−")
+    assert number in next(shown for shown in cards(at))
+
+
 def test_a_flawed_strategy_leads_to_train_by_its_preset(store):
     at = click(page("negatives", strategy="shuffled_label"), "Train with these")
     assert "--preset ref-shuffled" in code(at)

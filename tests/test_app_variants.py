@@ -296,7 +296,8 @@ def test_only_what_moves_is_looked_at_again_and_not_where_live_is_off(store, mon
 def test_a_model_without_negatives_that_traces_can_be_watched_in_live(store, monkeypatch):
     monkeypatch.setattr(training, "TICK", 0)
     run = ffcore.train(root=str(runs.runs_root()), model="mono_forward", **TINY)
-    assert "**Loss**" in words(page("live", run=run.id))
+    drawn = [element.proto.json for element in page("live", run=run.id).main.get("bidi_component")]
+    assert any("Loss of all layers together" in told for told in drawn)
 
 
 # The same digit

@@ -1,6 +1,7 @@
 """Probes of runs: every row that a claim about transfer needs, the twins that it is measured against, and fine-tuning."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -23,8 +24,23 @@ def accuracies(told, net):
     return {(row["layer"], row["normalised"]): row["accuracy"] for row in told["rows"] if row["net"] == net}
 
 
-def test_every_row_that_a_claim_needs_is_there(store):
-    told = ask(store["ff"].id)
+@pytest.fixture(scope="module")
+def asked(trained, tmp_path_factory):
+    """(a runs folder, the answer): the plain question about the trained run, put once, with all that it leaves behind."""
+    root = tmp_path_factory.mktemp("probed")
+    run = ffcore.Run(shutil.copytree(trained["ff"], root / trained["ff"].name))
+    return root, ffcore.probe(run, root=str(root), target="digits")
+
+
+@pytest.fixture
+def baselines(asked, own_runs):
+    """One's own runs folder has the baselines already, as after that question."""
+    for part in ("analyses", "baselines"):
+        shutil.copytree(asked[0] / part, runs.runs_root() / part)
+
+
+def test_every_row_that_a_claim_needs_is_there(asked):
+    _, told = asked
     assert {row["net"] for row in told["rows"]} == NETS
     own = {row["features"]: row["width"] for row in told["rows"]}
     assert own == {
@@ -44,7 +60,7 @@ def test_every_row_that_a_claim_needs_is_there(store):
     assert accuracies(told, "backprop_target")[("all", True)] > 0.8
 
 
-def test_the_untrained_twin_is_the_net_that_the_run_began_with(own_runs):
+def test_the_untrained_twin_is_the_net_that_the_run_began_with(baselines):
     run = ffcore.train(**{**TINY, "epochs": 0})
     told = ask(run)
     twin = accuracies(told, "untrained")
@@ -52,17 +68,16 @@ def test_the_untrained_twin_is_the_net_that_the_run_began_with(own_runs):
     assert twin.items() <= accuracies(told, "run").items()
 
 
-def test_a_trained_layer_is_no_twin(store):
-    told = ask(store["ff"].id)
+def test_a_trained_layer_is_no_twin(asked):
+    _, told = asked
     own, twin = accuracies(told, "run"), accuracies(told, "untrained")
     assert any(own[key] != twin[key] for key in twin)
 
 
-def test_baselines_are_trained_once_for_all_runs(store, monkeypatch):
-    newest = ffcore.find("latest")
-    first = ask(store["ff"].id)
-    assert ffcore.find("latest") == newest  # they are nobody's own runs
-    assert len(ffcore.list_runs(runs.runs_root() / "baselines", bundled=False)) == 1  # source and target are the same here
+def test_baselines_are_trained_once_for_all_runs(asked, baselines, monkeypatch):
+    root, first = asked
+    assert len(ffcore.list_runs(root, bundled=False)) == 1  # baselines are nobody's own runs
+    assert len(ffcore.list_runs(root / "baselines", bundled=False)) == 1  # source and target are the same here
     other = ffcore.train(**{**TINY, "seed": 7})
     monkeypatch.setattr(ffcore.jobs, "train", lambda *_, **__: pytest.fail("trained again"))
     second = ask(other)
@@ -72,7 +87,7 @@ def test_baselines_are_trained_once_for_all_runs(store, monkeypatch):
     assert accuracies(first, "untrained") != accuracies(second, "untrained")  # another seed, another twin
 
 
-def test_the_reference_protocol_is_that_of_the_study(store):
+def test_the_reference_protocol_is_that_of_the_study(store, baselines):
     """Its row is what `probes.unconverged` says of the activities as they are."""
     told = ask(store["ff"].id, protocol="reference")
     run = ffcore.load(store["ff"].id)
@@ -86,7 +101,7 @@ def test_the_reference_protocol_is_that_of_the_study(store):
     assert row["knn"] is None
 
 
-def test_a_few_shots_are_drawn_several_times(store):
+def test_a_few_shots_are_drawn_several_times(store, baselines):
     told = ask(store["ff"].id, shots=10, layers="few")
     for row in told["rows"]:
         assert row["images"] == 100
@@ -122,7 +137,7 @@ def test_without_a_target_it_is_one_that_is_here(store):
     assert finding.request["settings"]["target"] == ("fashion-mnist" if ffcore.data.present("fashion-mnist") else "glyphs")
 
 
-def test_the_command_prints_one_object(store, capsys, monkeypatch):
+def test_the_command_prints_one_object(store, baselines, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["ffcore", "probe", store["ff"].id, "--target", "digits", "--json"])
     cli.main()
     told = json.loads(capsys.readouterr().out)

@@ -119,23 +119,41 @@ def answer(run: Run, *judge: Run, about: str, **settings: Any) -> tuple[Finding,
             st.error(str(error), icon=":material/block:")
             return None
     told = findings.answer(finding, "Make them", about, f"generate.{settings['what']}")
-    return None if told is None else (finding, told, finding.arrays())
+    if told is None:
+        repeat(run, judge[0] if judge else None, settings)
+        return None
+    return finding, told, finding.arrays()
 
 
-def export(run: Run, judge: Run | None, what: str, rows: Callable[[], list[dict]], settings: dict[str, Any]) -> None:
-    """The images as a picture and as arrays, the numbers as a table, the command that makes them."""
-    given = {"what": what, **{k: v for k, v in settings.items() if v is not None}}
+def given_of(settings: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if v is not None}
+
+
+def repeat(run: Run, judge: Run | None, settings: dict[str, Any]) -> None:
+    """The command and the lines of Python that make the same images."""
+    given, what = given_of(settings), settings["what"]
     named = {"what", "label", "n", "seed", "components", "layer", "epoch"}
     words = ["ffcore", "generate", run.id]
     for key, value in given.items():
         words += [f"--{key}", str(value)] if key in named else ["--set", f"{key}={value}"]
     words += ["--judge", judge.id] if judge else []
+    asked = {**given, **({"judge": judge.id} if judge else {})}
+    keywords = "".join(f", {key}={value!r}" for key, value in asked.items())
+    widgets.share(
+        shlex.join([*words, "--out", f"{what}.png"]),
+        f"import ffcore\n\ntold = ffcore.generate({run.id!r}, '{what}.npz'{keywords})  # x, the images, and y\nprint(told)",
+    )
+
+
+def export(run: Run, judge: Run | None, what: str, rows: Callable[[], list[dict]], settings: dict[str, Any]) -> None:
+    """The images as a picture and as arrays, the numbers as a table; and how to make them again."""
+    settings = {"what": what, **settings}
 
     def file(kind: str) -> Callable[[], bytes]:
         def made() -> bytes:
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / f"{what}.{kind}"
-                ffcore.generate(run, path, judge=judge, **given)
+                ffcore.generate(run, path, judge=judge, **given_of(settings))
                 return path.read_bytes()
 
         return made
@@ -157,8 +175,8 @@ def export(run: Run, judge: Run | None, what: str, rows: Callable[[], list[dict]
             for kind, made, mime in kinds:
                 name = f"{what}-{run.id}.{kind.lower()}"
                 st.download_button(kind, made, name, mime, key=f"export.{kind}", on_click="ignore")
-        st.caption("PNG: the images as a grid. NPZ: `x` in [0, 1] and `y`. CSV: the numbers. Or by command:")
-        st.code(shlex.join([*words, "--out", f"{what}.png"]), language="bash", wrap_lines=True)
+        st.caption("PNG: the images as a grid. NPZ: `x` in [0, 1] and `y`. CSV: the numbers.")
+    repeat(run, judge, settings)
 
 
 def named(classes: Sequence[str], index: Any) -> str:

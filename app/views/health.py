@@ -4,14 +4,16 @@ from typing import Any
 
 import findings
 import numpy as np
+import own
 import pandas as pd
+import shelf
 import streamlit as st
 import widgets
 from charts import health as drawn
 from components import live_chart, live_charts, plotly_loader
 
 import ffcore
-from ffcore import Run
+from ffcore import Run, catalogue
 
 DEFINITIONS = {"dead": "dead", "dormant": "τ-dormant", "masked": "masked (reference study)"}
 HEADLINE = {**DEFINITIONS, "masked": "dead by the masked metric"}
@@ -131,23 +133,49 @@ def show_what_if(run: Run, told: dict[str, Any]) -> None:
             sets = [f"{key}={str(value).lower()}" for key, value in idea["settings"].items()]
             hint = f"{idea['what']}: {', '.join(sets)} (because of: {idea['cause']})"
             if st.button(f"{' and '.join(sets)}", key=f"what_if.{i}", icon=":material/science:", help=hint):
-                st.switch_page("views/train.py", query_params=train_query(run, sets))
+                st.switch_page("views/train.py", query_params=changed(run, sets))
     st.caption("Each changes what the causes point at. Whether it helps is for the run to say.")
 
 
-def train_query(run: Run, sets: list[str]) -> dict[str, Any]:
+def changed(run: Run, sets: list[str]) -> dict[str, Any]:
     """The address of Train for a run like this one with other settings."""
-    config = run.config
-    query: dict[str, Any] = {"set": sets}
-    if config.get("preset"):
-        query["preset"] = config["preset"]
-    else:
-        query["model"] = config["model"]["name"]
-        if config.get("negatives"):
-            query["negatives"] = config["negatives"]["name"]
-    if config["data"]["name"] in ffcore.data.DATASETS:
-        query["data"] = config["data"]["name"]
+    query = shelf.train_query(run, run.config.get("seed", 0))
+    query["set"] = list({text.partition("=")[0]: text for text in [*query.get("set", []), *sets]}.values())
+    if run.config["data"]["name"] not in ffcore.data.DATASETS:  # a file of one's own, which no address may name
+        query.pop("data", None)
     return query
+
+
+def show_verdict(run: Run, told: dict[str, Any] | None) -> None:
+    """Why its units died, in a line, and the way out: the honest default of a failure, or the whole story of the fix."""
+    causes: dict[str, int] = {}
+    for row in told["layers"] if told else []:
+        for name, count in row["causes"].items():
+            causes[name] = causes.get(name, 0) + count
+    if causes:
+        most = max(causes, key=causes.get)
+        others = ", ".join(
+            f"{widgets.plain(name)} {n:,}" for name, n in sorted(causes.items(), key=lambda c: -c[1]) if name != most
+        )
+        rest = f" Others: {others}." if others else ""
+        st.markdown(
+            f"**What they died of: {widgets.plain(most)}**, {causes[most]:,} of {sum(causes.values()):,} dead units. "
+            f"{widgets.plain(told['about'][most])}{rest}"
+        )
+    kept = next((p for p in catalogue.presets() if p["name"] == run.config.get("preset") and not p["good"]), None)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if kept and kept["instead"] and st.button("Fix it", type="primary", icon=":material/healing:", help=kept["fix"]):
+            st.switch_page("views/train.py", query_params=mended(run, kept["instead"]))
+        widgets.ways(run, "replay", "run", *(["draw"] if own.has_weights(run) else []))
+
+
+def mended(run: Run, instead: dict[str, Any]) -> dict[str, Any]:
+    """The address of Train for the honest default that a failure should have been, on the same images."""
+    query = {key: instead[key] for key in ("preset", "model", "negatives", "data") if key in instead}
+    if run.config["data"]["name"] in ffcore.data.DATASETS:
+        query.setdefault("data", run.config["data"]["name"])
+    sets = ffcore.set_words(instead.get("set", {}))
+    return {**query, **({"set": sets} if sets else {})}
 
 
 def show_table(run: Run, told: dict[str, Any]) -> None:
@@ -183,7 +211,6 @@ def show_table(run: Run, told: dict[str, Any]) -> None:
                 "text/csv",
                 icon=":material/download:",
             )
-        st.code(f"ffcore health {run.id}", language="bash", wrap_lines=True)
 
 
 # One unit
@@ -353,10 +380,12 @@ def show(run: Run) -> None:
         st.caption("The snapshots of this run, made by an older version, do not tell what units pass on: no masked metric.")
     plotly_loader()
     st.header(headline(life, definition, HEADLINE[definition]))
-    unit = pick_unit(life, definition, layer)
-    show_map(run, life, definition, layer, unit)
     finding = findings.find("health", run)
     answer = finding.result() if finding and finding.state == "done" else None
+    with widgets.told_if_broken("The verdict"):
+        show_verdict(run, answer)
+    unit = pick_unit(life, definition, layer)
+    show_map(run, life, definition, layer, unit)
     with widgets.told_if_broken("This unit"):
         show_unit(run, life, definition, layer, unit, finding, answer)
     with widgets.told_if_broken("The autopsy"):
@@ -369,13 +398,19 @@ runs = [run for run in widgets.all_runs() if run.snapshots()]
 if not runs:
     widgets.empty("No run has kept a snapshot of its units yet. One takes a minute.", "Train one", "views/train.py")
 flawed = [run for run in runs if run.config["model"]["name"] == "ref_pcl"]
+chosen = widgets.pick_run(runs, flawed[0] if flawed else runs[0])
 with widgets.told_if_broken("This run"):
-    chosen = widgets.pick_run(runs, flawed[0] if flawed else runs[0])
     show(chosen)
 with widgets.told_if_broken("The remedies"):
     if not widgets.hidden("remedies"):
         show_remedies()
 
+widgets.share(
+    f"ffcore health {chosen.id}",
+    f"import ffcore\n\nrun = ffcore.find({chosen.id!r})\nlife = ffcore.unit_history(run)  # who is out of it, epoch by epoch\n"
+    "print([float(layer['out']['dead'][-1].mean()) for layer in life['layers']])\n"
+    "print([row['causes'] for row in ffcore.health(run)['layers']])",
+)
 widgets.explain(
     """
 **A dead unit** is above 0 for no image. Where goodness is a sum of squares, the gradient at 0 is 0: what is dead stays dead,

@@ -77,6 +77,7 @@ def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
             st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), type="primary")
         st.number_input(f"Or its number, 1 to {n}", 1, n, key="digit")
         st.query_params["digit"] = str(st.session_state.digit)
+        widgets.ways(run, "draw", digit=st.session_state.digit)
     else:
         st.caption(f"Until then the pairs below are made of test image {digit + 1}.")
     order = np.r_[digit, np.delete(np.arange(n), digit)]
@@ -160,8 +161,10 @@ def pictures(told: dict, classes: list[str], width: int = 96) -> str:
     return charts.contrast(told["pos"], told["neg"], told["pos_label"], told["neg_label"], classes, width)
 
 
-def workbench(run: Run, items: dict[str, dict], start: dict[str, dict], x: np.ndarray, y: np.ndarray, seed: int) -> None:
-    """One strategy, large, with its settings as live controls."""
+def workbench(
+    run: Run, items: dict[str, dict], start: dict[str, dict], x: np.ndarray, y: np.ndarray, seed: int
+) -> tuple[dict[str, Any], str]:
+    """One strategy, large, with its settings as live controls. Returns it, {name, **settings}, and what trains with it."""
     mine = run.config["negatives"]["name"]
     default = mine if mine in items else next(iter(items))
     with st.container(gap=None):
@@ -187,10 +190,11 @@ def workbench(run: Run, items: dict[str, dict], start: dict[str, dict], x: np.nd
     preset = None if item["faithful"] else preset_of(name)
     with st.container(horizontal=True, vertical_alignment="center"):
         if (item["faithful"] or preset) and st.button("Train with these", icon=":material/model_training:", type="primary"):
-            st.switch_page("views/train.py", query_params={"preset": preset} if preset else {"negatives": name})
+            sets = ffcore.set_words({f"negatives.{key}": value for key, value in changed.items()})
+            which = {"preset": preset} if preset else {"negatives": name}
+            st.switch_page("views/train.py", query_params={**which, **({"set": sets} if sets else {})})
         st.code(command(name, preset, changed), language="bash", wrap_lines=True)
-    if changed:
-        st.caption("Train opens with this strategy's own settings; set yours there under Settings, or use the command above.")
+    return {"name": name, **values}, command(name, preset, changed)
 
 
 def preset_of(name: str) -> str | None:
@@ -201,8 +205,8 @@ def preset_of(name: str) -> str | None:
 def command(name: str, preset: str | None, changed: dict[str, Any]) -> str:
     """The line that trains with this strategy and these settings."""
     words = ["ffcore", "train", *(["--preset", preset] if preset else ["--negatives", name])]
-    for key, value in changed.items():
-        words += ["--set", f"negatives.{key}={str(value).lower() if isinstance(value, bool) else value}"]
+    for word in ffcore.set_words({f"negatives.{key}": value for key, value in changed.items()}):
+        words += ["--set", word]
     return shlex.join(words)
 
 
@@ -225,7 +229,7 @@ def show(run: Run) -> None:
         x, y = choose_image(run, samples)
     seed = widgets.asked_number("seed", 0, SEEDS, 0)
     with main.container(border=True, height="stretch"):
-        workbench(run, items, start, x, y, seed)
+        strategy, line = workbench(run, items, start, x, y, seed)
     told = through(run, [{"name": name, **start[name]} for name in items], x, y, seed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.header(f"The same image through {len(items)} strategies", width="content")
@@ -237,6 +241,18 @@ def show(run: Run) -> None:
     with st.grid(3, min_column_width=290, gap="small"):
         for (name, item), one in zip(items.items(), told, strict=True):
             card(item, one, classes, name == mine["name"])
+    widgets.share(line, repeat(run, strategy, seed))
+
+
+def repeat(run: Run, strategy: dict[str, Any], seed: int) -> str:
+    """The lines of Python that give the gaps of the strategy on the bench, for the chosen test image."""
+    digit = st.session_state.digit - 1
+    return (
+        f"import numpy as np\n\nimport ffcore\n\nnet = ffcore.load({run.id!r})\nkept = net.samples()\n"
+        f"order = np.r_[{digit}, np.delete(np.arange(len(kept['labels'])), {digit})]  # the image, then its possible partners\n"
+        f"told = ffcore.catalogue.through(net, [{strategy!r}], kept['images'][order], kept['labels'][order], {seed})\n"
+        "print(told[0]['difference'], told[0]['won'])"
+    )
 
 
 def draw_again(seed: int) -> None:

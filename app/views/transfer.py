@@ -443,10 +443,16 @@ def export(run: Run, target: str, results: Mapping[str, Results]) -> None:
         st.download_button(
             "Numbers as CSV", out.getvalue(), f"transfer-{run.id}-{target}.csv", "text/csv", icon=":material/download:"
         )
+        widgets.ways(run, "draw", "replay", "run")
     asked = [["--protocol", protocol, *part_of(results[protocol])] for protocol in PROTOCOLS]
     asked += [["--shots", str(n)] for n in SHOTS]
     lines = [shlex.join(["ffcore", "probe", run.id, "--target", target, *words]) for words in asked]
-    st.code("\n".join(lines), language="bash", wrap_lines=True)
+    first = f", train={part[1]}" if (part := part_of(results["converged"])) else ""
+    widgets.share(
+        "\n".join(lines),
+        f"import ffcore\n\ntold = ffcore.probe({run.id!r}, target={target!r}{first})\n"
+        "print({row['features']: row['accuracy'] for row in told['rows']})",
+    )
 
 
 def part_of(results: Results) -> list[str]:

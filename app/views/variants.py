@@ -186,7 +186,6 @@ def show_knobs(item: dict, plain: dict) -> tuple[dict[str, Any] | None, str]:
                 train_button("Train Forward-Forward beside it", "train_plain", beside, help=hint)
             st.caption(time)
         refusal("train", "train_plain", "train_first")
-        st.code(ffcore.command(config), language="bash", wrap_lines=True)
     return request, time
 
 
@@ -350,6 +349,7 @@ def show_digit(run: Run, other: Run | None, item: dict, plain: dict) -> None:
             with st.container(horizontal=True, horizontal_alignment="center", gap="xsmall"):
                 st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n))
                 st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), type="primary")
+            widgets.ways(run, "draw", digit=digit + 1)
         with main:
             answer(run, item, image, true)
             if item["can_generate"]:
@@ -490,8 +490,7 @@ with slot:
         beside = others[0] if others else None
         period = period_of(chosen, beside)
         st.fragment(show_traces, run_every=period)(chosen, beside, item, plain, period)
-        if st.button("Open in Live", icon=":material/monitoring:"):
-            st.switch_page("views/live.py", query_params={"run": chosen.id})
+        widgets.ways(chosen, "live", "replay", "health", "run")
         st.header("The same digit through both" if name != PLAIN else "A digit through it")
         with widgets.told_if_broken("The digit"):
             st.fragment(show_digit)(chosen, plain_net(chosen, others), item, plain)
@@ -500,6 +499,12 @@ with slot:
         st.header("How it fails, and what fixes it")
         for preset in kept:
             show_failure(preset, asked, runs, models)
+    if asked:
+        given = {key: value for key, value in asked.items() if value != {}}
+        lines = f"import ffcore\n\nrun = ffcore.train(**{given!r})\nprint(run.status()['result']['readouts'])"
+        widgets.share(ffcore.command(ffcore.configure(**asked)), lines)
+    else:
+        widgets.share()
 
 widgets.explain(
     """
