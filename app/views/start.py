@@ -77,7 +77,8 @@ def show(run: Run) -> None:
             why = "learnt without labels, so there are none to try on" if run.config["negatives"] else "has no goodness"
             st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
         if len(epochs) > 1:
-            st.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
+            room = st.container(height=84, border=False)  # as high as a slider, which also comes late
+            room.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
     if not widgets.hidden("ways"):
         ways(run)
     when = f"after epoch {epoch}" if epoch else "before training"
