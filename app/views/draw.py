@@ -243,7 +243,7 @@ def sentence(told: dict, classes: list[str]) -> str:
     """What the bars say, in words."""
     scores = np.array(told["scores"][told["readout"]])
     second = widgets.plain(classes[int(np.argsort(-scores, kind="stable")[1])]) if len(scores) > 1 else ""
-    lead = f" It leads **{second}** by {told['lead']:.3g}." if second else ""
+    lead = f" **{widgets.plain(told['class'])}** leads **{second}** by {told['lead']:.3g}." if second else ""
     if not told["goodness"]:
         return f"This net tries no labels on, so there is no goodness to show: these are its scores ({told['readout']}).{lead}"
     goodness = np.array(told["goodness"])
@@ -272,7 +272,7 @@ def verdict(told: dict, thing: str) -> None:
         st.warning(f"**Torn between two labels**: {by}.", icon=":material/balance:")
     else:
         st.caption(
-            f"Not unusual: 99% of the validation images reach {usual[readout]['best']:.3g}. That alone makes it no {thing}."
+            f"Not unusual: 99% of the validation images reach {usual[readout]['best']:.3g}. That does not prove that it is a {thing}."
         )
 
 
@@ -391,8 +391,12 @@ The table shows each layer’s own goodness; darker is more, compared within a r
 **θ** is the goodness that separates positives from negatives for nets trained with the threshold objective. The gap objective
 only compares, so there is no such line.
 
-**“This looks like no digit.”** A net must answer with one of its labels, whatever it is shown. But it can be compared how
-excited it usually is: 1% of the validation images stay below the line, so one digit in a hundred is called none by mistake.
+**“This looks like no digit.”** A net must answer with one of its labels, whatever it is shown. But its best score can be
+compared with those of its validation images: each read-out has a line that 1% of them stay below. It is a weak sign. With the
+net that comes with ffcore, one read-out or the other stayed below its line for 60% of 2,000 pictures of clothes, 42% of 500
+scribbles, 41% of 1,000 digits turned by 90°, 25% of 114 printed letters, and for none of 500 images of pure noise, which excite
+it greatly; and for 1.8% of 5,000 test digits, by mistake. “Torn” means that the answer leads the next label by less than in 99%
+of the validation images.
 
 **Push it until it breaks.** A fully connected net has no idea of space: shifted by a few pixels, a digit is another input. The
 chart shows the totals of the labels that win somewhere along the way, less the mean of all labels, since most of what changes
