@@ -272,7 +272,7 @@ def verdict(told: dict, thing: str) -> None:
         st.warning(f"**Torn between two labels**: {by}.", icon=":material/balance:")
     else:
         st.caption(
-            f"Not unusual: 99% of the validation images reach {usual[readout]['best']:.3g}. That does not prove that it is a {thing}."
+            f"Not unusual: 99% of the validation images reach {usual[readout]['best']:.3g}. That is no proof of a {thing}."
         )
 
 
@@ -302,7 +302,7 @@ def show_sweep(run: Run, image: np.ndarray, change: Change) -> None:
 def show_kept(run: Run, samples: dict | None) -> None:
     """The last drawings, and what this net reads in them."""
     kept = [code for _, code in st.session_state.get("drawings", [])]
-    st.subheader("Your last drawings")
+    st.header("Your last drawings")
     if not kept:
         st.caption(f"The last {KEPT} are kept here until you close or reload the page. A link keeps the one on screen.")
         return
@@ -327,7 +327,7 @@ def show(run: Run, beside: Run | None) -> None:
     with left:
         given = choose_image(run, samples)
     spot = main.container(key="said")
-    st.subheader("Push it until it breaks")
+    st.header("Push it until it breaks")
     knobs, chart = st.columns([1, 1.4], gap="medium")
     shape = given[0].shape if given else tuple(run.config["facts"]["shape"])
     with knobs:
