@@ -205,6 +205,41 @@ def test_what_a_pad_tells_is_read_with_suspicion():
         assert paths_of(whole) == []
 
 
+def test_bars_begin_at_the_lowest_label_and_the_line_is_where_theta_is():
+    from charts import draw
+
+    def widths(told):
+        return [float(w) for w in re.findall(r"--share:([\d.]+)%", told)]
+
+    told = draw.bars(np.array([3.0, 5.0, 4.0]), ["a", "<b>", "c"])
+    assert widths(told) == [0, 100, 50]
+    assert re.findall("<tr class='(.*?)'><th scope=row>(.*?)</th>", told) == [("", "a"), ("win", "&lt;b&gt;"), ("next", "c")]
+    assert "theta" not in told.partition("</style>")[2]
+    told = draw.bars(np.array([3.0, 5.0]), "ab", votes=2, theta=3.5)  # 7 in all, above every label
+    assert widths(told) == [0, 50]
+    assert "--theta:1.0000" in told
+    many = draw.bars(np.arange(40.0), [str(c) for c in range(40)])
+    assert re.findall("scope=row>(.*?)<", many) == [str(c) for c in range(28, 40)]
+
+
+def test_the_chart_of_a_sweep_draws_who_wins_the_nearest_first_and_marks_it_there():
+    from charts import draw
+
+    winners = [4, 3, 0, 0, 0, 1, 2]
+    totals = np.full((7, 6), 10.0)
+    totals[range(7), winners] = 16
+    figure = draw.along([-30, -20, -10, 0, 10, 20, 30], totals, "abcdef", 0, "turned")
+    names = [trace["name"] for trace in figure["data"]]
+    assert [names[0], {*names[1:3]}, {*names[3:]}] == ["a", {"b", "d"}, {"c", "e"}]
+    for trace in figure["data"]:
+        won = [size > 0 for size in trace["marker"]["size"]]
+        assert won == [w == "abcdef".index(trace["name"]) for w in winners]
+        assert trace["y"] == [5.0 if w else -1.0 for w in won]
+    assert figure["layout"]["shapes"][0]["x0"] == 0
+    always = np.tile([3.0, 1.0, 2.0], (7, 1))
+    assert [t["name"] for t in draw.along(range(7), always, "abc", 3, "")["data"]] == ["a", "c"]
+
+
 # In a browser
 
 

@@ -46,13 +46,14 @@ def thumbnail(image: np.ndarray, alt: str) -> str:
 
 
 def along(values: Sequence[int], totals: np.ndarray, classes: Sequence[str], now: int, axis: str) -> dict:
-    """Totals of labels (n, C) above their mean while an image is changed by `values`: of those that win somewhere, the one
-    that wins at `now` first. Marks show what is read."""
+    """Totals of labels (n, C) above their mean while an image is changed by `values`, marked where they win.
+
+    Drawn are those that win somewhere, the nearest to `now` first; where one wins everywhere, it and its best rival.
+    """
     winners, above = totals.argmax(1), totals - totals.mean(1, keepdims=True)
-    often = np.bincount(winners, minlength=totals.shape[1]) + above.mean(0).argsort().argsort() / totals.shape[1]
-    often[winners[list(values).index(now)]] = np.inf
-    order = np.argsort(-often, kind="stable").tolist()
-    shown = order[: min(LINES, max(2, len(set(winners.tolist()))))]  # where one wins everywhere, against its best rival
+    far = np.abs(np.arange(len(values)) - list(values).index(now))
+    nearest = [far[winners == c].min(initial=len(values)) for c in range(totals.shape[1])]
+    shown = np.lexsort((-above.mean(0), nearest))[: min(LINES, max(2, len(set(winners.tolist()))))].tolist()
     traces = []
     for i, c in enumerate(shown):
         mark = np.where(winners == c, 6, 0)
