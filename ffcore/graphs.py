@@ -4,15 +4,29 @@ A graph repeats the very kernels of the eager step, on the same memory and with 
 equal, bit by bit. See PyTorch's notes on CUDA graphs, and Gray 2019, "Getting started with CUDA graphs", NVIDIA.
 """
 
+import gc
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 WARM = 3  # eager steps before a recording, so that moments, workspaces and compiled code are there
+
+
+@contextmanager
+def no_collection() -> Iterator[None]:
+    """Hold back Python's garbage collection: an older graph that dies while another is recorded spoils the recording."""
+    on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if on:
+            gc.enable()
 
 
 class Recorded(NamedTuple):
@@ -88,10 +102,12 @@ class Graphs:
         for generator in self.generators:
             graph.register_generator_state(generator)
         try:
-            with torch.cuda.graph(graph, stream=self.stream):
+            with no_collection(), torch.cuda.graph(graph, stream=self.stream):
                 kept = self.step(self.chosen, groups)
         except RuntimeError as error:
             torch.cuda.set_stream(here)
+            for generator in self.generators:  # else they would wait for the end of the spoilt recording for ever
+                generator.graphsafe_set_state(generator.clone_state())
             for parameter in self.parameters:
                 parameter.grad = None
             while error.__context__ is not None:  # the end of a spoilt recording fails, too
@@ -100,4 +116,6 @@ class Graphs:
                 raise error from None
             self.why = f"a step cannot be recorded: {str(error).splitlines()[0]}"
             return
+        # a recording begins by setting, on its own stream, where random numbers are drawn from: a replay must come later
+        here.wait_stream(self.stream)
         self.recorded[key] = Recorded(graph, kept, [(p, p.grad) for p in self.parameters])

@@ -1,5 +1,6 @@
 """When steps are recorded and when not, told by a stand-in for the GPU; and what is counted for the speed figures."""
 
+import gc
 import itertools
 import warnings
 from contextlib import contextmanager, nullcontext
@@ -18,7 +19,7 @@ from ffcore.training import Trainer
 @pytest.fixture
 def gpu(monkeypatch):
     """torch.cuda without a GPU: what is recorded runs at once, a replay is only counted."""
-    told = SimpleNamespace(replays=0, recording=False, mode="default")
+    told = SimpleNamespace(replays=0, recording=False, mode="default", waits=[])
 
     class Graph:
         def register_generator_state(self, generator):
@@ -26,10 +27,13 @@ def gpu(monkeypatch):
 
         def replay(self):
             told.replays += 1
+            assert told.waits  # for what the recording began with
 
     @contextmanager
     def recording(graph, stream):
         told.recording = True
+        told.waits.clear()
+        assert not gc.isenabled()  # an older graph that dies now would spoil this one
         try:
             yield
         except RuntimeError:
@@ -37,7 +41,7 @@ def gpu(monkeypatch):
         finally:
             told.recording = False
 
-    stream = SimpleNamespace(wait_stream=lambda other: None)
+    stream = SimpleNamespace(wait_stream=told.waits.append)
     fakes = {
         "CUDAGraph": Graph, "graph": recording, "Stream": lambda device: stream, "current_stream": lambda device: stream,
         "stream": lambda stream: nullcontext(), "set_stream": lambda stream: None, "get_sync_debug_mode": lambda: 0,
@@ -50,7 +54,9 @@ def gpu(monkeypatch):
 
 def graphs_of(step, batch=4):
     weight = torch.nn.Parameter(torch.zeros(2))
-    return Graphs(step, batch, [torch.Generator()], [weight]), weight
+    freed = []
+    drawn = SimpleNamespace(freed=freed, clone_state=lambda: "as before", graphsafe_set_state=freed.append)
+    return Graphs(step, batch, [drawn], [weight]), weight
 
 
 def test_a_step_is_recorded_once_it_has_been_taken_often_enough_and_replayed_from_then_on(gpu):
@@ -116,6 +122,7 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_before(gpu):
             graphs(torch.arange(4), {0})
             assert taken == [False] * WARM + [True, False]
             assert graphs.why == "a step cannot be recorded: operation not permitted when stream is capturing"
+            assert [each.freed for each in graphs.generators] == [["as before"]]
         assert weight.grad is None
 
 

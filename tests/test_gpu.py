@@ -84,6 +84,56 @@ def test_recorded_steps_draw_anew(toy):
     assert all(torch.equal(one[key], two[key]) for key in one)
 
 
+def test_a_replay_waits_for_a_recording_that_begins_late(toy, monkeypatch):
+    """Its stream sets the place of the random numbers to 0 first, and a busy GPU may come to that after the first replay."""
+    begin = torch.cuda.CUDAGraph.capture_begin
+
+    def late(graph, *more, **named):
+        torch.cuda._sleep(50_000_000)
+        return begin(graph, *more, **named)
+
+    data, config = on_cuda(toy), toy_config("backprop", set={"train.epochs": 2, "train.drop_pixels": 0.2})
+    _, two = weights(how(config, "off"), data)
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "capture_begin", late)
+    recorded, one = weights(how(config, "auto"), data)
+    assert recorded.graphs.recorded
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_after_a_spoilt_recording_steps_are_taken_one_by_one(toy, monkeypatch):
+    data, config = on_cuda(toy), toy_config("ff", set={"train.epochs": 2, "train.drop_pixels": 0.2})
+    _, two = weights(how(config, "off"), data)
+    take = Trainer.take
+
+    def spoils(self, chosen):
+        x, y = take(self, chosen)
+        if torch.cuda.is_current_stream_capturing():
+            torch.rand(1, generator=self.rng["pixels"], device="cuda").item()
+        return x, y
+
+    monkeypatch.setattr(Trainer, "take", spoils)
+    recorded, one = weights(how(config, "auto"), data)
+    assert recorded.graphs.why.startswith("a step cannot be recorded")
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def test_an_older_graph_that_dies_while_another_is_recorded_spoils_nothing(toy):
+    import gc
+
+    data, config = on_cuda(toy), toy_config("ff", set={"train.epochs": 1})
+    before = gc.get_threshold()
+    try:
+        for _ in range(3):  # a trainer and its graphs hold one another, so only a collection frees them
+            gc.set_threshold(1)
+            recorded, _ = weights(how(config, "auto"), data)
+            assert recorded.graphs.why is None
+            assert recorded.graphs.recorded
+            gc.set_threshold(100_000)
+            del recorded
+    finally:
+        gc.set_threshold(*before)
+
+
 @pytest.mark.parametrize("compiled", ["auto", "off"])
 @pytest.mark.parametrize("model", ["ff", "backprop", "layer_collab", "mono_forward", "cwc"])
 def test_no_step_of_an_epoch_waits_for_the_device(model, compiled, toy):
