@@ -28,7 +28,7 @@ from ffcore.runs import Run
 HERE = Path(__file__).parent
 MNIST = {"data": "mnist", "seed": 0}
 SMALL = {"model.widths": [250, 250]}  # where a net has more weights than its layers take
-TICKS = 80  # of a run's curves, which have some 400
+TICKS = 60  # of a run's curves, which have some 400
 CHECKPOINTS = {  # the first one is what pages show by themselves: it is trained last, and so is the newest
     "ff-mnist": MNIST,
     "backprop-mnist": {**MNIST, "model": "backprop"},
@@ -97,8 +97,8 @@ def shrink(full: Run, place: Path) -> Run:
 
 
 def thinned(epochs: list[int]) -> list[int]:
-    """All of the first twelve epochs, every fourth one of the others, and the last."""
-    return [epoch for epoch in epochs if epoch <= 12 or epoch % 4 == 0 or epoch == epochs[-1]]
+    """All of the first twelve epochs, every eighth one of the others, and the last."""
+    return [epoch for epoch in epochs if epoch <= 12 or epoch % 8 == 0 or epoch == epochs[-1]]
 
 
 def thinned_events(events: list[dict]) -> list[bytes]:
@@ -335,7 +335,7 @@ def write(path: Path, text: str) -> None:
 
 def check(name: str, images: int | None = None) -> list[tuple[str, float, float, bool]]:
     """[(figure, what the card says, what it is now, does it hold?)] of a checkpoint: on all validation and test images, or,
-    without the data set, on so many of the validation images that come along."""
+    without the data set, on so many of the validation images, which come along."""
     from ffcore import neurons, readout
 
     run = ffcore.Trained(HERE / name)
@@ -346,7 +346,8 @@ def check(name: str, images: int | None = None) -> list[tuple[str, float, float,
         told = readout.evaluate(run.model, x, y, run.config["train"]["precision"])
         for key, now in told.accuracy.items():
             said = result["readouts"][key][split]
-            chance = 3 * (said * (1 - said) / len(y)) ** 0.5 if images else 0.0  # of a part: three standard errors
+            part = len(y) < run.config["facts"]["sizes"][split]  # then its own chance counts: three standard errors
+            chance = 3 * (said * (1 - said) / len(y)) ** 0.5 if part else 0.0
             rows.append((f"{split} accuracy by {key}", said, now, HOLDS + chance))
     x, y = run.held_out(telemetry.PROBE)
     seen = neurons.observe(run.model, x.float() / 255, y)
