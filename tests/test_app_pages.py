@@ -539,7 +539,8 @@ def test_ticked_runs_are_compared(store):
 
 def test_runs_that_do_not_compare_are_told_why(store):
     at = tick(page("runs"), store["paused"].id, store["failed"].id)
-    assert "are not finished" in words(at)
+    assert "2 of these are not finished" in words(at)
+    assert "1 of these is not finished" in words(tick(page("runs"), store["paused"].id, store["ff"].id))
     assert next(b for b in at.button if b.label == "Compare these").disabled
     assert not next(b for b in at.button if b.label == "Delete").disabled
 

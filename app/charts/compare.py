@@ -197,7 +197,7 @@ def curves(groups: Mapping[str, tuple[int, Sequence[Course]]], over: str = "epoc
     if by_errors:
         figure = _by_errors(figure, lowest, 0.95)
     if measure == "dead":
-        figure["layout"]["yaxis"] |= {"tickformat": ".0%", "rangemode": "tozero"}
+        figure["layout"]["yaxis"] |= {"tickformat": ".1~%", "rangemode": "tozero"}
     if over == "share":
         figure["layout"]["xaxis"] |= {"tickformat": ".0%"}
     if by_errors:

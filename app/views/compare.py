@@ -56,8 +56,8 @@ def story(groups: Sequence[Group]) -> list[str]:
     for g in groups:
         if g["data"] == most and (g["model"] not in best or len(g["seeds"]) > len(best[g["model"]]["seeds"])):
             best[g["model"]] = g
-    order = ["ff", "backprop", "untrained"]
-    names = sorted(best, key=lambda m: order.index(m) if m in order else len(order))
+    order = ["ff", "backprop", "untrained", "layer_collab", "cwc", "pff"]
+    names = sorted(best, key=lambda m: (m.startswith("ref_"), order.index(m) if m in order else len(order)))  # failures last
     return [best[name]["key"] for name in names[:FEW]]
 
 

@@ -203,8 +203,13 @@ def compare(ticked: list[Run]) -> None:
     if len(keys) > MOST:
         st.caption(f"Compare takes {MOST} groups at most; these are {len(keys)}.")
     elif len(keys) < 2:
-        why = "differ in their random seed only: one group" if len(keys) == 1 else "are not finished"
-        st.caption(f"Tick runs of two groups to compare them; these {why}.")
+        unfinished = sum(run not in groups for run in ticked)
+        why = (
+            f"{unfinished} of these {'are' if unfinished > 1 else 'is'} not finished"
+            if unfinished
+            else "these differ in their random seed only: one group"
+        )
+        st.caption(f"Tick finished runs of two groups to compare them; {why}.")
     if st.button("Compare these", type="primary", icon=":material/compare_arrows:", disabled=not 2 <= len(keys) <= MOST):
         st.switch_page("views/compare.py", query_params={"groups": ",".join(keys)})
 
