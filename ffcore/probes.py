@@ -173,7 +173,8 @@ def linear(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor], classe
 
 def checked(train: tuple[Tensor, Tensor], held_out: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Features as float32 and labels of both parts; raises Refused for what cannot be probed."""
-    x, y, x_out, y_out = train[0].float(), train[1], held_out[0].float(), held_out[1]
+    (x, y), (x_out, y_out) = ([torch.as_tensor(part) for part in parts] for parts in (train, held_out))
+    x, x_out = x.float(), x_out.float()
     if len(y) < FEW or len(y.unique()) < 2:
         raise Refused(f"a probe needs {FEW} images of at least two classes and got {len(y)}; take more data")
     if not (torch.isfinite(x).all() and torch.isfinite(x_out).all()):

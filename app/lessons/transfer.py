@@ -1,5 +1,6 @@
 """Lesson: the transfer paradox, and the probe that made it."""
 
+import numpy as np
 import streamlit as st
 import widgets
 from charts import lessons as drawn
@@ -19,13 +20,8 @@ FEW = 1_500  # images that the demonstration learns from
 @st.cache_data(show_spinner=False, max_entries=len(SCALES))
 def probed(scale: float) -> dict[str, float]:
     """What both probes read off the same pixels, multiplied by a number: {protocol: accuracy}."""
-    import torch
-
     images, labels, _ = digits()
-    x, y = (
-        torch.from_numpy(images[: 2 * FEW].reshape(-1, images[0].size)).float() / 255 * scale,
-        torch.from_numpy(labels[: 2 * FEW]),
-    )
+    x, y = images[: 2 * FEW].reshape(-1, images[0].size) / np.float32(255) * np.float32(scale), labels[: 2 * FEW]
     parts = (x[:FEW], y[:FEW]), (x[FEW:], y[FEW:])
     return {"reference": ffcore.unconverged(*parts).accuracy, "cells": ffcore.linear(*parts).accuracy}
 

@@ -14,7 +14,6 @@ from components import live_chart, pad, plotly_loader
 import ffcore
 from ffcore import Run
 from ffcore.data import strokes
-from ffcore.data.strokes import Change
 
 SOURCES = {"draw": "Draw", "sample": "Test image", "upload": "Upload"}
 CHANGES = {  # what is done to the image → (its slider, unit, what it is called on an axis)
@@ -175,12 +174,12 @@ def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] 
 # Its changes
 
 
-def choose_change(shape: tuple[int, int, int]) -> Change:
+def choose_change(shape: tuple[int, int, int]) -> strokes.Change:
     """Sliders for what is done to the image, all in the address."""
     limits, chosen = strokes.limits(shape), {}
     with st.grid(3, min_column_width=200, gap="small") as grid:
         for name, (label, unit, _) in CHANGES.items():
-            (low, high), usual = limits[name], getattr(Change(), name)
+            (low, high), usual = limits[name], getattr(strokes.Change(), name)
             spot = f"change.{name}"
             if spot not in st.session_state:
                 st.session_state[spot] = widgets.asked_number(name, low, high, usual)
@@ -189,9 +188,9 @@ def choose_change(shape: tuple[int, int, int]) -> Change:
                 chosen[name] = st.slider(label, low, high, key=spot, format=f"%d {unit.replace('%', '%%')}")
             put(name, chosen[name], usual)
     chosen["seed"] = widgets.asked_number("seed", *limits["seed"], 0)
-    change = Change(**chosen)
+    change = strokes.Change(**chosen)
     with st.container(horizontal=True):
-        st.button("Reset", icon=":material/restart_alt:", on_click=reset, disabled=change == Change())
+        st.button("Reset", icon=":material/restart_alt:", on_click=reset, disabled=change == strokes.Change())
         st.button("Other noise", icon=":material/casino:", on_click=reseed, args=(change.seed,), disabled=not change.noise)
     return change
 
@@ -204,7 +203,7 @@ def put(name: str, value: int, usual: int) -> None:
 
 
 def reset() -> None:
-    for name in Change._fields:
+    for name in strokes.Change._fields:
         st.session_state.pop(f"change.{name}", None)
         st.query_params.pop(name, None)
 
@@ -276,7 +275,7 @@ def verdict(told: dict, thing: str) -> None:
         )
 
 
-def show_sweep(run: Run, image: np.ndarray, change: Change) -> None:
+def show_sweep(run: Run, image: np.ndarray, change: strokes.Change) -> None:
     """The answer along one change, the others as they are."""
     names = {name: label for name, (label, *_) in CHANGES.items()}
     along = widgets.choose(st.selectbox, "Along", "along", names, "turn")
@@ -337,7 +336,7 @@ def show(run: Run, beside: Run | None) -> None:
     else:
         image = strokes.changed(given[0], change)
         with spot:
-            st.caption(f"On screen: {given[1]}{'' if change[:-1] == Change()[:-1] else ', changed below'}.")
+            st.caption(f"On screen: {given[1]}{'' if change[:-1] == strokes.Change()[:-1] else ', changed below'}.")
             places = st.columns(2, gap="small") if beside else [st.container()]
             for one, place in zip([run, *([beside] if beside else [])], places, strict=True):
                 with place, widgets.told_if_broken(f"“{one.title()}”"):
@@ -347,7 +346,7 @@ def show(run: Run, beside: Run | None) -> None:
     with widgets.told_if_broken("The drawings"):
         show_kept(run, samples)
     words = given[2] if given else "IMAGE.png"
-    asked = {name: value for name, value in change._asdict().items() if value != getattr(Change(), name)}
+    asked = {name: value for name, value in change._asdict().items() if value != getattr(strokes.Change(), name)}
     sets = "".join(f" --set {name}={value}" for name, value in asked.items())
     keywords = "".join(f", {name}={value}" for name, value in asked.items())
     kind, _, value = words.removeprefix("--").partition(" ")
@@ -356,6 +355,9 @@ def show(run: Run, beside: Run | None) -> None:
     else:
         image = f"{kind}={value if kind == 'sample' else repr(value)}"
     python = f"import ffcore\n\ntold = ffcore.read({run.id!r}, {image}{keywords})\nprint(told['class'], told['scores'])"
+    widgets.ways(run, "replay", "health", "run")
+    page, query = widgets.broken()
+    st.page_link(page, label="Break one: a net whose units died", icon=":material/heart_broken:", query_params=query)
     widgets.share(f"ffcore read {shlex.quote(run.id)} {words}{sets}", python)
 
 
