@@ -36,11 +36,65 @@ PRESETS.register("quick")(
         settings={},
     )
 )
+_MEASURED = "Measured here: three random seeds on an H100, on all 60,000 training images, settings chosen on 10,000 held out"
 PRESETS.register("paper")(
     Preset(
         title="Best accuracy for 784-500-500",
-        why="Longer training on all training images, settings chosen on the validation split beforehand.",
-        settings={"train.epochs": 24, "train.drop_pixels": 0.3, "data.validation": 0},
+        why="The default for 30 epochs on all training images, with more pixels blanked: 98.79% of MNIST's test images "
+        "(98.78 to 98.80). Its settings were chosen on held-out images beforehand.",
+        source=_MEASURED,
+        settings={"data.validation": 0, "train.epochs": 30, "train.drop_pixels": 0.3},
+    )
+)
+PRESETS.register("wide")(
+    Preset(
+        title="Three layers of 1,000",
+        why="Wider, deeper and longer, without moving an image: 98.87% of MNIST's test images (98.82 to 98.90).",
+        source=_MEASURED,
+        settings={
+            "data.validation": 0,
+            "model.widths": [1000, 1000, 1000],
+            "train.epochs": 54,
+            "train.drop_pixels": 0.3,
+        },
+    )
+)
+PRESETS.register("shifted")(
+    Preset(
+        title="Two layers of 2,000, images that move",
+        why="Every training image moves by up to two pixels each time it is seen, as in Hinton's last row for MNIST: 99.21% of "
+        "the test images (99.19 to 99.24). Long: meant for a GPU.",
+        source=f"{_MEASURED}. Jitter: Hinton 2022, arXiv 2212.13345, §3.3",
+        settings={
+            "data.validation": 0,
+            "model.widths": [2000, 2000],
+            "model.alpha": 2,
+            "model.peer": 0,
+            "negatives.name": "hard_label",
+            "negatives.temperature": 0.2,
+            "train.batch_size": 1024,
+            "train.epochs": 148,
+            "train.drop_pixels": 0,
+            "train.shift": 2,
+        },
+    )
+)
+PRESETS.register("fashion")(
+    Preset(
+        title="Fashion-MNIST: three layers of 1,000, mirrored images",
+        why="Every other training image is mirrored by chance, which clothes allow and digits do not: 89.55% of the test "
+        "images (89.46 to 89.60). Long: meant for a GPU.",
+        source=_MEASURED,
+        settings={
+            "data.name": "fashion-mnist",
+            "data.validation": 0,
+            "model.widths": [1000, 1000, 1000],
+            "negatives.name": "hard_label",
+            "negatives.temperature": 0.2,
+            "train.epochs": 125,
+            "train.drop_pixels": 0.3,
+            "train.flip": True,
+        },
     )
 )
 PRESETS.register("hinton")(

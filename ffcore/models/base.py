@@ -60,9 +60,6 @@ class PairSettings(UnitSettings):
         "gap", description="gap: softplus(-α(g⁺-g⁻)); threshold: Hinton's logistic loss against θ"
     )
     alpha: float = Field(4.0, gt=0, le=10_000, description="α, slope of the objective; n makes the mean goodness a sum")
-    dropout: float = Field(
-        0.0, ge=0, le=0.9, description="share of each layer's input, above the first, blanked while it learns"
-    )
     theta: float = Field(1.0, ge=0, le=1_000, description="θ, goodness that separates real from negative (threshold only)")
     peer: float = Field(
         0.03,

@@ -251,7 +251,7 @@ class ForwardForward(Model):
                     given = self.context(z.detach(), pair.pos, pair.neg)
                 else:
                     # detach: no error crosses a layer
-                    z = self.drive(layer, self.dropped(self.pair_input(pair, layer, h.detach()), layer in active))
+                    z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
                 h = self.activity(layer, z, given)
             yield layer, z, h
 
@@ -265,13 +265,6 @@ class ForwardForward(Model):
             return h
         pos, _ = h.chunk(2)
         return torch.cat([pos, pair.corrupt(layer + 1, pos)])
-
-    def dropped(self, h: Tensor, learns: bool) -> Tensor:
-        """A layer's input (B, m) with a share of it blanked while the layer learns; what is left is normalised as ever."""
-        share = getattr(self.settings, "dropout", 0)
-        if not (share and learns):
-            return h
-        return h * (torch.rand(h.shape, generator=self.rng, device=self.rng.device) >= share)
 
     def sample_drive(self, sample: Sample, view: View) -> Tensor:
         """Layer 1's drive of one sample, (B, n₁), by way of what the view already knows of its image."""
