@@ -18,6 +18,7 @@ _IN = {  # module → its public names
     "config": "configure parse_settings parse_grid",
     "rundir": "command asked set_words",
     "serve": "app",
+    "benchmarks": "bench",
     "catalogue": "examples doctor",
     "studies": "study study_negatives study_remedies study_transfer",
     "analyses": "probe finetune analyse Finding find_analysis submit_analysis stored_analyses similarity embed health",

@@ -2,16 +2,25 @@
 
 import gc
 import itertools
+import math
+import os
+import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from ffcore import readout
-from ffcore.config import TrainSettings, configure, pick_precision, resolve
-from ffcore.data import Data
+from ffcore.config import TrainSettings, configure, pick_device, pick_precision, resolve
+from ffcore.data import Data, DataSettings, Split, load
+from ffcore.errors import Refused
+from ffcore.labels import Sample
+from ffcore.presets import PRESETS
+from ffcore.registry import suggest
 from ffcore.training import Trainer
 
 
@@ -37,6 +46,7 @@ class Pace(NamedTuple):
     low: float
     high: float
     host: float  # until the step was handed to the device
+    rounds: tuple[float, ...]  # one for each repeat, in the order in which the trainers took turns
 
 
 def pace(trainers: Sequence[Trainer], steps: int = 50, repeats: int = 5, warm: int = 20) -> list[Pace]:
@@ -64,7 +74,7 @@ def pace(trainers: Sequence[Trainer], steps: int = 50, repeats: int = 5, warm: i
             told[i].append(go(i, steps))
     seconds = [[s for s, _ in each] for each in told]
     return [
-        Pace(statistics.median(s), min(s), max(s), statistics.median(h for _, h in each))
+        Pace(statistics.median(s), min(s), max(s), statistics.median(h for _, h in each), tuple(s))
         for s, each in zip(seconds, told, strict=True)
     ]
 
@@ -187,3 +197,316 @@ def traced(trainer: Trainer, warm: int = 10) -> dict[str, Any]:
         "kernel_microseconds_per_step": sum(map(sum, kernels.values())) / steps,
         "top": [{"name": n[:120], "per_step": len(v) / steps, "microseconds_per_step": sum(v) / steps} for n, v in top],
     }
+
+
+# What `ffcore bench` tells.
+
+RULES: dict[str, dict[str, Any]] = {
+    "ff": {"model": "ff", "negatives": "hard_label"},
+    "ff, uniform wrong labels": {"model": "ff", "negatives": "wrong_label"},
+    "ff, threshold": {"model": "ff", "negatives": "hard_label", "set": {"model.objective": "threshold"}},
+    "layer_collab": {"model": "layer_collab", "negatives": "hard_label"},
+    "mono_forward": {"model": "mono_forward"},
+    "cwc": {"model": "cwc"},
+    "backprop": {"model": "backprop"},
+}
+SHAPE = {"model.widths": [500, 500], "train.batch_size": 512}
+TARGETS = (0.97, 0.98, 0.985)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    steps: int  # of a round
+    rounds: int
+    lengths: tuple[int, ...]  # of races, in epochs
+    seeds: int
+    racers: tuple[str, ...]
+    widths: tuple[int, ...]  # the slopes' axes; the middle one is what the others are measured at
+    depths: tuple[int, ...]
+    batches: tuple[int, ...]
+    classes: tuple[int, ...]
+    images: tuple[int, ...]
+    pairs: int  # of trainings with and without telemetry
+    reference: int  # images of the reference study's full batch, which has 50,000
+
+
+FULL = Size(
+    20, 9, (2, 3, 4, 6, 9, 14), 3, ("ff", "mono_forward", "layer_collab", "backprop"), (250, 500, 1_000, 2_000), (1, 2, 4, 8),
+    (128, 256, 512, 1_024, 2_048), (2, 5, 10, 20, 50), (4_096, 8_192, 16_384), 5, 50_000,
+)  # fmt: skip
+QUICK = Size(
+    4, 5, (2, 4, 7), 1, ("ff", "backprop"), (250, 500, 1_000), (1, 2, 4), (128, 512, 1_024), (5, 10, 40), (2_048, 4_096), 1,
+    5_000,
+)  # fmt: skip
+
+
+class Bench(NamedTuple):
+    """Where and on what is measured."""
+
+    size: Size
+    device: str
+    data: Data
+
+    def made(self, rule: str, seed: int = 0, epochs: int = 1_000, data: Data | None = None, **settings) -> Trainer:
+        """A trainer of `rule`, 784-500-500 in batches of 512 where nothing else is said; `cwc` has channels of its own."""
+        asked = dict(RULES[rule])
+        shape = {} if rule == "cwc" else {**SHAPE, **{k.replace("_", ".", 1): v for k, v in settings.items()}}
+        asked["set"] = {**shape, **asked.get("set", {})}
+        return trainer_for(data or self.data, self.device, seed, epochs, **asked)
+
+
+def row(name: str, values: Sequence[float], unit: str, ratio: float | None = None, against: str = "") -> dict[str, Any]:
+    """One figure: the median of `values`, how many, the least and the largest; `ratio` to what `against` names."""
+    told = [v for v in values if v is not None]
+    value = statistics.median(told) if len(told) == len(values) and told else None
+    spread = [min(told), max(told)] if told else None
+    return {"name": name, "value": value, "unit": unit, "n": len(told), "spread": spread, "ratio": ratio, "against": against}
+
+
+def median_ratio(a: Sequence[float], b: Sequence[float]) -> float:
+    """The median of the ratios of what was measured in turn, so that a drifting machine changes both sides alike."""
+    return statistics.median(x / y for x, y in zip(a, b, strict=True))
+
+
+def _steps(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Seconds of one training step, all rules in turn; ratio: to backpropagation's."""
+    plain = [rule for rule in RULES if rule != "cwc"]
+    seen = pace([bench.made(rule) for rule in plain], bench.size.steps, bench.size.rounds, 6)
+    known = dict(zip(plain, seen, strict=True))
+    precision = bench.made("backprop").train.precision
+    ceiling = peaks(bench.device, precision)["operations"]
+    for rule, p in known.items():
+        yield row(f"step, {rule}", p.rounds, "s", median_ratio(p.rounds, known["backprop"].rounds), "backprop")
+    (p,) = pace([bench.made("cwc")], 1, 3, 1)
+    yield row("step, cwc (its own channels and batch)", p.rounds, "s")
+    yield row("ceiling of products", [ceiling], f"operations/s, {precision}")
+    pixels = math.prod(bench.data.shape)
+    for rule, p in known.items():
+        model = RULES[rule]["model"]
+        needed = products(model, [pixels, *SHAPE["model.widths"]], len(bench.data.classes), SHAPE["train.batch_size"])
+        yield row(f"share of the ceiling, {rule}", [needed / s / ceiling for s in p.rounds], "of 1")
+
+
+def _race(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Seconds of training until an accuracy on the validation images: the shortest of several lengths whose end reaches it."""
+    reached: dict[tuple[str, float], list[float]] = {}
+    for rule in bench.size.racers:
+        open_targets = list(TARGETS)
+        for epochs in bench.size.lengths:
+            if not open_targets:
+                break
+            ended = []
+            for seed in range(bench.size.seeds):
+                ended += race(bench.made(rule, seed, epochs), only_last=True)
+            accuracy = statistics.median(r["accuracy"] for r in ended)
+            while open_targets and accuracy >= open_targets[0]:
+                reached[rule, open_targets.pop(0)] = [r["seconds"] for r in ended]
+            yield row(f"accuracy after {epochs} epochs, {rule}", [r["accuracy"] for r in ended], "of 1, validation")
+    for rule, target in itertools.product(bench.size.racers, TARGETS):
+        mine, other = reached.get((rule, target)), reached.get(("backprop", target))
+        ratio = statistics.median(mine) / statistics.median(other) if mine and other else None
+        yield row(f"seconds to {target:.1%}, {rule}", mine or [], "s", ratio, "backprop")
+
+
+def kept_for_backward(trainer: Trainer) -> int:
+    """Bytes that wait for a backward pass at the most at once within a step, weights and images not counted."""
+    known = {p.data_ptr() for p in trainer.model.parameters()} | {trainer.data.train.x.data_ptr()}
+    waiting: dict[int, int] = {}
+    most = 0
+
+    def pack(tensor):
+        nonlocal most
+        if (place := tensor.untyped_storage().data_ptr()) not in known:
+            waiting[place] = tensor.untyped_storage().nbytes()
+            most = max(most, sum(waiting.values()))
+        return tensor
+
+    def unpack(tensor):
+        waiting.pop(tensor.untyped_storage().data_ptr(), None)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, unpack):
+        trainer.compute(*trainer.take(trainer.order(0, 0)[0]), trainer.active(1))  # a step between two of the head's
+    return most
+
+
+def _memory(bench: Bench) -> Iterator[dict[str, Any]]:
+    """What a step keeps for its backward passes, by depth; on a GPU the most that lies there, too."""
+    for depth in bench.size.depths:
+        told = {}
+        for rule in ("ff", "mono_forward", "backprop"):
+            shape = {"model_widths": [500] * depth, "train_compile": "off"}
+            told[rule] = kept_for_backward(bench.made(rule, **shape))
+        for rule, most in told.items():
+            yield row(f"kept for backward, depth {depth}, {rule}", [most], "bytes", most / told["backprop"], "backprop")
+    if torch.device(bench.device).type == "cuda":
+        widths = {"model_widths": [500] * bench.size.depths[-1]}
+        told = {r: memory(lambda r=r: bench.made(r, **widths), bench.device) for r in ("ff", "mono_forward", "backprop")}
+        for rule, most in told.items():
+            name = f"most memory, depth {bench.size.depths[-1]}, {rule}"
+            yield row(name, [most], "bytes", most / told["backprop"], "backprop")
+
+
+def made_up(data: Data, images: int, classes: int, device: str) -> Data:
+    """Random images of the shape of `data`, for what a step costs, whatever is on them."""
+    rng = torch.Generator().manual_seed(0)
+    x = torch.randint(256, (images, *data.shape), dtype=torch.uint8, generator=rng).to(device)
+    part = Split(x, (torch.arange(images) % classes).to(device))
+    few = Split(*(t[:256] for t in part))
+    return replace(data, classes=tuple(map(str, range(classes))), train=part, validation=few, test=few)
+
+
+def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
+    """The exponent b of seconds ∝ size^b that fits best: least squares on logarithms."""
+    return statistics.linear_regression([math.log(s) for s in sizes], [math.log(t) for t in seconds]).slope
+
+
+def _slopes(bench: Bench) -> Iterator[dict[str, Any]]:
+    """How cost grows with width, depth, batch, classes and images: the exponent b of seconds ∝ size^b; 1 is in proportion."""
+    size, few = bench.size, made_up(bench.data, max(bench.size.batches), 10, bench.device)
+    axes: dict[str, tuple[Sequence[int], Callable[[str, int], Trainer]]] = {
+        "width": (size.widths, lambda rule, n: bench.made(rule, data=few, model_widths=[n, n])),
+        "depth": (size.depths, lambda rule, n: bench.made(rule, data=few, model_widths=[500] * n)),
+        "batch": (size.batches, lambda rule, n: bench.made(rule, data=few, train_batch_size=n)),
+        "classes": (
+            size.classes,
+            lambda rule, n: bench.made(rule, data=made_up(bench.data, 1_024, n, bench.device)),
+        ),
+    }
+    for axis, (sizes, make) in axes.items():
+        for rule in ("ff", "backprop"):
+            seen = pace([make(rule, n) for n in sizes], max(1, size.steps // 2), size.rounds, 2)
+            by_round = [slope(sizes, times) for times in zip(*(p.rounds for p in seen), strict=True)]
+            yield row(f"growth with {axis} ({sizes[0]} to {sizes[-1]}), {rule}", by_round, "exponent")
+    for rule in ("ff", "backprop"):
+        fits = []
+        trainers = [bench.made(rule, data=made_up(bench.data, n, 10, bench.device)) for n in size.images]
+        for _ in range(2):
+            times = []
+            for trainer in trainers:
+                wait(bench.device)
+                begun = time.perf_counter()
+                for chosen in trainer.order(0, 0):
+                    trainer.learn_from(chosen)
+                wait(bench.device)
+                times.append(time.perf_counter() - begun)
+            fits.append(slope(size.images, times))
+        yield row(f"growth of an epoch with images ({size.images[0]} to {size.images[-1]}), {rule}", fits[1:], "exponent")
+
+
+def _readout(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Goodness under every label of 1,000 images: with one image product for all labels, and one pass for each label."""
+    trainer = bench.made("ff")
+    x = bench.data.test.x[:1_000].float().div(255)
+    classes = range(len(bench.data.classes))
+
+    def naive() -> torch.Tensor:
+        labels = (torch.full((len(x),), c, device=x.device) for c in classes)
+        return torch.stack([trainer.model.sample_goodness(Sample(x, label)) for label in labels], 1)
+
+    times: dict[str, list[float]] = {"shared": [], "one by one": []}
+    with torch.no_grad(), readout.autocast(trainer.train.precision, bench.device):
+        for _ in range(bench.size.rounds + 1):
+            for name, ask in (("shared", lambda: trainer.model.label_goodness(x)), ("one by one", naive)):
+                wait(bench.device)
+                begun = time.perf_counter()
+                ask()
+                wait(bench.device)
+                times[name].append(time.perf_counter() - begun)
+    shared, alone = times["shared"][1:], times["one by one"][1:]
+    yield row(
+        "read-out of 1,000 images, image product shared by the labels", shared, "s", median_ratio(shared, alone), "one by one"
+    )
+    yield row("read-out of 1,000 images, label by label", alone, "s")
+
+
+def _telemetry(bench: Bench) -> Iterator[dict[str, Any]]:
+    """Seconds of two epochs with live goodness and snapshots, and without; validation in both."""
+    told: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(bench.size.pairs):
+        for on in (True, False):
+            trainer = bench.made("ff", seed, 2, train_telemetry=on)
+            for _ in trainer.events():
+                pass
+            told[on].append(trainer.seconds)
+    yield row("two epochs with telemetry", told[True], "s", median_ratio(told[True], told[False]), "without")
+    yield row("two epochs without telemetry", told[False], "s")
+
+
+def _reference(bench: Bench) -> Iterator[dict[str, Any]]:
+    """The reference study's recipe: two steps measured, on fewer images where so said, the rest is multiplication."""
+    recipe = PRESETS["ref-ff"].settings
+    images = min(bench.size.reference, len(bench.data.train.y))
+    few = replace(bench.data, train=Split(*(t[:images] for t in bench.data.train)))
+    told = {**recipe, "train.batch_size": images, "data.train": None, "data.name": bench.data.name}
+    trainer = trainer_for(few, bench.device, preset="ref-ff", set={k: v for k, v in told.items() if k.startswith("train.")})
+    (p,) = pace([trainer], 1, 2, 1)
+    own = bench.made("ff", epochs=1)
+    (q,) = pace([own], bench.size.steps, 3, 4)
+    steps = 2 * recipe["train.epochs"]  # one layer after the other
+    grown = recipe["train.batch_size"] / images
+    whole = [s * grown * steps for s in p.rounds]
+    ours = q.seconds * own.steps_per_epoch * 7
+    yield row(f"the reference study's step, measured on {images:,} images", p.rounds, "s")
+    yield row(
+        "the reference study's training, extrapolated to 50,000 images", whole, "s", statistics.median(whole) / ours, "ours"
+    )
+    yield row("the default training of 7 epochs, extrapolated from its steps", [ours], "s")
+
+
+BENCHES: Mapping[str, Callable[[Bench], Iterator[dict[str, Any]]]] = {
+    "steps": _steps, "race": _race, "memory": _memory, "slopes": _slopes, "readout": _readout, "telemetry": _telemetry,
+    "reference": _reference,
+}  # fmt: skip
+
+
+def bench(
+    names: Sequence[str] = (),
+    quick: bool = False,
+    data: str = "auto",
+    device: str = "auto",
+    data_root: str | None = None,
+    progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Measure what `names` name (none: all), here and now: {results, machine, quick}; `progress` sees every row as it comes.
+
+    A row: {name, value, unit, n, spread, ratio, against, bench}; value is the median of n, null where it was not reached.
+    Raises Refused: an unknown name.
+    """
+    for name in names:
+        if name not in BENCHES:
+            raise Refused(f"no bench named '{name}'; {suggest(name, list(BENCHES))}")
+    device = pick_device(device)
+    images = load(DataSettings(name=data), data_root, device)
+    told, rows, begun = Bench(QUICK if quick else FULL, device, images), [], time.perf_counter()
+    for name in names or BENCHES:
+        for line in BENCHES[name](told):
+            rows.append({**line, "bench": name})
+            if progress:
+                progress(rows[-1])
+    return {
+        "results": rows,
+        "machine": {**_machine(device), "data": images.name, "images": len(images.train.y)},
+        "quick": quick,
+        "seconds": time.perf_counter() - begun,
+    }
+
+
+def _machine(device: str) -> dict[str, Any]:
+    """What the figures depend on."""
+    gpu = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else None
+    return {
+        "device": device, "gpu": gpu, "processor": _processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads(),
+        "precision": pick_precision("auto", device), "torch": torch.__version__, "python": platform.python_version(),
+    }  # fmt: skip
+
+
+def _processor() -> str:
+    """Its name, as far as the system tells."""
+    try:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -565,6 +565,26 @@ _lists("presets", "Presets: known-good, and known-bad with the reason why.")
 
 
 @cli.command()
+@click.argument("names", nargs=-1, metavar="[NAME …]")
+@click.option("--quick", is_flag=True, help="less of everything, within a minute on two calm cores")
+@click.option("--data", default="auto", show_default=True, metavar="NAME", help="the images to measure with")
+@click.option("--device", default="auto", metavar="auto|cpu|cuda|mps", show_default=True)
+@data_root_option
+@json_option
+def bench(as_json, **options):
+    """Measure speed here: steps, race, memory, slopes, readout, telemetry, reference; without a name, all of them."""
+
+    def progress(row):
+        value = "not reached" if row["value"] is None else f"{row['value']:,.4g} {row['unit']}"
+        ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f} × {row['against']}"
+        click.echo(f"{row['name']:<72} {value:<28} {ratio}".rstrip(), err=as_json)
+
+    told = ffcore.bench(progress=progress, **options)
+    if as_json:
+        click.echo(json.dumps(told))
+
+
+@cli.command()
 @data_root_option
 @runs_option
 @json_option

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import json
 import warnings
 from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from conftest import toy_config
 
 from ffcore import benchmarks, training
 from ffcore.config import TrainSettings
+from ffcore.errors import Refused
 from ffcore.graphs import WARM, Graphs
 from ffcore.training import Trainer
 
@@ -185,3 +187,68 @@ def test_trainers_take_turns_and_train_in_the_meantime(toy):
     told = benchmarks.pace(trainers, steps=4, repeats=3, warm=2)
     assert [trainer.step for trainer in trainers] == [14, 14]
     assert all(0 < p.low <= p.seconds <= p.high for p in told)
+
+
+# `ffcore bench`
+
+TINY = benchmarks.Size(
+    1, 2, (1, 2), 1, ("ff", "backprop"), (8, 16), (1, 4), (32, 64), (2, 5), (256, 512), 1, 400
+)  # fmt: skip
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    """`ffcore bench --quick` on tiny nets and 8 × 8 digits."""
+    monkeypatch.setattr(benchmarks, "QUICK", TINY)
+    monkeypatch.setattr(benchmarks, "SHAPE", {"model.widths": [16, 16], "train.batch_size": 64})
+    monkeypatch.setattr(benchmarks, "peaks", lambda *_: {"operations": 1e9})
+    monkeypatch.setattr(benchmarks, "TARGETS", (0.2, 0.999))
+    monkeypatch.setitem(benchmarks.RULES, "cwc", {"model": "cwc", "set": {"model.channels": [10, 10]}})
+
+
+def test_the_command_tells_rows_of_the_contract_and_nothing_else(tiny):
+    from click.testing import CliRunner
+
+    from ffcore.cli import cli
+
+    done = CliRunner().invoke(cli, ["bench", "--quick", "--data", "digits", "--device", "cpu", "--json"])
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    assert {row["bench"] for row in told["results"]} == set(benchmarks.BENCHES)
+    for row in told["results"]:
+        assert row.keys() >= {"name", "value", "unit", "n", "spread", "ratio"}
+        if row["value"] is not None:
+            assert row["spread"][0] <= row["value"] <= row["spread"][1]
+    rows = {row["name"]: row for row in told["results"]}
+    assert rows["step, backprop"]["ratio"] == 1
+    assert rows["seconds to 20.0%, ff"]["value"] > 0
+    assert rows["seconds to 99.9%, ff"]["value"] is None
+    deep, shallow = (rows[f"kept for backward, depth {n}, backprop"]["value"] for n in (4, 1))
+    assert deep > shallow
+    assert rows["kept for backward, depth 4, mono_forward"]["value"] < deep
+    assert told["machine"]["data"] == "digits"
+
+
+def test_an_unknown_bench_is_refused_by_name():
+    with pytest.raises(Refused, match="no bench named 'step'; did you mean 'steps'"):
+        benchmarks.bench(["step"])
+
+
+def test_ratios_are_of_what_was_measured_in_turn():
+    assert benchmarks.median_ratio([2, 4, 60], [1, 2, 30]) == 2  # the machine slowed down thirtyfold, for both
+    assert benchmarks.row("x", [3, 1, 2], "s")["spread"] == [1, 3]
+    assert benchmarks.row("x", [], "s")["value"] is None
+
+
+def test_growth_is_the_exponent():
+    assert benchmarks.slope([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+
+
+def test_what_is_kept_for_backward_grows_with_depth_only_where_the_error_comes_from_above(toy):
+    def kept(model, depth):
+        widths = {"model.widths": [32] * depth, "train.telemetry": False}
+        return benchmarks.kept_for_backward(Trainer(toy_config(model, set=widths), toy))
+
+    assert kept("backprop", 6) > 1.5 * kept("backprop", 3)
+    assert kept("ff", 6) == kept("ff", 3)
+    assert kept("mono_forward", 6) == kept("mono_forward", 3)

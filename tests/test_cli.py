@@ -137,7 +137,7 @@ def test_import_is_light_and_help_loads_no_torch():
 
 
 def test_every_command_of_the_contract_is_there():
-    contract = {"app", "train", "submit", "resume", "stop", "pause", "runs", "evaluate", "study", "doctor",
+    contract = {"app", "train", "submit", "resume", "stop", "pause", "runs", "evaluate", "study", "doctor", "bench",
                 "models", "negatives", "datasets", "presets"}  # fmt: skip
     assert contract <= set(cli.cli.commands)
     assert set(cli.runs_group.commands) == {"list", "show", "delete", "export", "import"}
@@ -145,7 +145,7 @@ def test_every_command_of_the_contract_is_there():
         assert command.help, f"{name} has no help"
         options = {option for parameter in command.params for option in parameter.opts}
         assert "--json" in options or name in ("app", "runs")
-        assert "--runs" in options or name in ("models", "negatives", "datasets", "presets", "runs")
+        assert "--runs" in options or name in ("models", "negatives", "datasets", "presets", "runs", "bench")
 
 
 def test_every_public_name_is_there():
