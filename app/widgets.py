@@ -122,6 +122,13 @@ def ways(run: Run, *views: str, **query: Any) -> None:
             st.page_link(f"views/{view}.py", label=name, icon=f":material/{icon}:", query_params=there)
 
 
+def broken() -> tuple[str, dict[str, str]]:
+    """(page, what its address says) of a net whose units have died; where it did not come along, of its recipe on Train."""
+    if any(r.bundled and r.id == "ref-pcl-mnist" for r in list_runs()):
+        return "views/health.py", {"run": "ref-pcl-mnist"}
+    return "views/train.py", {"preset": "ref-pcl"}
+
+
 def explain(text: str) -> None:
     """The page's own lesson, for a second-year student."""
     with st.expander("What am I seeing?", icon=":material/school:"):

@@ -141,9 +141,15 @@ def changed(run: Run, sets: list[str]) -> dict[str, Any]:
     """The address of Train for a run like this one with other settings."""
     query = shelf.train_query(run, run.config.get("seed", 0))
     query["set"] = list({text.partition("=")[0]: text for text in [*query.get("set", []), *sets]}.values())
-    if run.config["data"]["name"] not in ffcore.data.DATASETS:  # a file of one's own, which no address may name
+    if not at_hand(run):
         query.pop("data", None)
     return query
+
+
+def at_hand(run: Run) -> bool:
+    """Can an address ask for its images: no file of one's own, and nothing that would have to be downloaded first?"""
+    name = run.config["data"]["name"]
+    return name in ffcore.data.DATASETS and ffcore.data.present(name, run.config.get("data_root"))
 
 
 def show_verdict(run: Run, told: dict[str, Any] | None) -> None:
@@ -170,9 +176,9 @@ def show_verdict(run: Run, told: dict[str, Any] | None) -> None:
 
 
 def mended(run: Run, instead: dict[str, Any]) -> dict[str, Any]:
-    """The address of Train for the honest default that a failure should have been, on the same images."""
+    """The address of Train for the honest default that a failure should have been, on the same images where they are here."""
     query = {key: instead[key] for key in ("preset", "model", "negatives", "data") if key in instead}
-    if run.config["data"]["name"] in ffcore.data.DATASETS:
+    if at_hand(run):
         query.setdefault("data", run.config["data"]["name"])
     sets = ffcore.set_words(instead.get("set", {}))
     return {**query, **({"set": sets} if sets else {})}

@@ -9,8 +9,6 @@ import widgets
 import ffcore
 from ffcore import Run
 
-BROKEN = "ref-pcl-mnist"  # the bundled net whose units die
-
 
 def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int], who: str) -> str:
     """One sentence that explains a heat map, goodness (C, L); `who`: "the net says", where its sums are its answer."""
@@ -122,10 +120,8 @@ def ways(run: Run) -> None:
         if st.button("Watch it learn", icon=":material/play_circle:", help="its training over again: nothing to wait for"):
             st.switch_page("views/replay.py", query_params={"run": run.id, "epoch": "0", "play": "1"})
         if st.button("Break it", icon=":material/heart_broken:", help="a known recipe whose units fall silent, one by one"):
-            bundled = next((r for r in widgets.all_runs() if r.bundled and r.id == BROKEN), None)
-            if bundled:
-                st.switch_page("views/health.py", query_params={"run": bundled.id})
-            st.switch_page("views/train.py", query_params={"preset": "ref-pcl"})
+            page, query = widgets.broken()
+            st.switch_page(page, query_params=query)
 
 
 def banner(run: Run) -> None:
