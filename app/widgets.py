@@ -221,12 +221,17 @@ def asked_run(runs: list[Run], default: Run) -> Run:
     return default
 
 
+def known_as(run: Run) -> str:
+    """A run in a list: what it is, and its checkpoint's name, or when it was made and the end of its id."""
+    return f"{run.title()} · " + (f"{run.dir.name} (bundled)" if run.bundled else f"{when(run)} · {run.id.rpartition('-')[2]}")
+
+
 def pick_run(runs: list[Run], default: Run) -> Run:
     """A select box of runs that lives in the address as `?run=`, so that a reload or a sent link shows the same."""
     chosen = asked_run(runs, default)
     names: dict[str, str] = {}
     for r in runs:
-        name = f"{r.title()} · {when(r)} · {'bundled' if r.bundled else r.id.rpartition('-')[2]}"
+        name = known_as(r)
         names[r.id] = f"{name} · {r.id}" if name in names.values() else name  # the browser answers by name: no two alike
     st.session_state.picked_run = chosen.id
     st.selectbox("Run", list(names), format_func=names.get, key="picked_run", on_change=_remember_run)

@@ -24,12 +24,14 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from browser import FLAGS, READY, Server, wait  # noqa: E402  (what the browser tests use)
 
 PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (HERE.parent / "app" / "main.py").read_text("utf-8"))
-README = {"start", "live", "variants", "negatives", "health", "embeddings"}
+README = {"start", "draw", "replay", "variants", "negatives", "health", "embeddings"}
 ASKED = {  # page → what its address says besides; without: what a reader sees first
+    "draw": "run=ff-mnist&beside=ff-threshold-mnist",
+    "replay": "run=ff-mnist&beside=backprop-mnist&epoch=2",
     "negatives": "digit=3&strategy=image_mixing",
     "variants": "model=pcl",
 }
-TALLEST = {"start": 860, "live": 860, "negatives": 1720, "variants": 1500, "health": 1250, "embeddings": 1100}
+TALLEST = {"start": 860, "draw": 1180, "replay": 1250, "negatives": 1720, "variants": 1500, "health": 1250, "embeddings": 1100}
 LOOKS = {"": (1280, "light"), "-dark": (1280, "dark"), "-phone": (390, "light"), "-phone-dark": (390, "dark")}
 
 

@@ -1,4 +1,4 @@
-"""The generated tables of README.md and docs/*.md: `python docs/tables.py` writes them anew, `--check` says whether they hold.
+"""The generated tables of README.md and docs/*.md: `python docs/tables.py` writes them anew, `--check` tells if they hold.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`. Words come from the registries, numbers from bundled
 runs and studies, so that none is typed.
@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import ffcore
 from ffcore import catalogue
 
 ROOT = Path(__file__).parent.parent
@@ -20,9 +19,9 @@ _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 def models() -> str:
     """Every model, what it is, and what the bundled run of it reached."""
     reached: dict[str, str] = {}
-    for run in _bundled():
-        if run.config["data"]["name"] == "mnist" and run.config.get("preset") is None:
-            reached.setdefault(run.config["model"]["name"], _percent(run.status()["result"]["test_accuracy"]))
+    for one in _zoo():
+        if one["data"] == "MNIST" and one["preset"] is None:
+            reached.setdefault(one["model"], _percent(one["test_accuracy"]))
     known = [model for model in catalogue.models() if model["faithful"]]
     known.sort(key=lambda model: (model["name"] != "ff", not model["is_local"], model["name"]))
     rows = [(f"`{m['name']}`", _first(m["about"]), m["source"], reached.get(m["name"], "–")) for m in known]
@@ -45,19 +44,7 @@ def negatives() -> str:
     return _table(("negatives", "", "labels shown", "by goodness", "by probe", "pairs lost, by layer", "dead"), rows)
 
 
-def zoo() -> str:
-    """The bundled checkpoints."""
-    rows = []
-    for run in _bundled():
-        result, facts, config = run.status()["result"], run.config["facts"], run.config
-        trained = f"{run.status()['epoch']} epochs, {run.status()['train_seconds']:.0f} s"
-        accuracy = f"{_percent(result['test_accuracy'])} by {result['readout']}"
-        what = config.get("preset") or config["model"]["name"]
-        rows.append((f"`{run.dir.name}`", what, facts["data_title"], accuracy, trained))
-    return _table(("checkpoint", "model or preset", "data", "test accuracy", "training"), rows)
-
-
-TABLES: dict[str, Callable[[], str]] = {"models": models, "negatives": negatives, "zoo": zoo}
+TABLES: dict[str, Callable[[], str]] = {"models": models, "negatives": negatives}
 
 
 def filled(text: str) -> str:
@@ -65,9 +52,8 @@ def filled(text: str) -> str:
     return _PLACE.sub(lambda place: f"{place[1]}{TABLES[place[2]]()}\n{place[3]}", text)
 
 
-def _bundled() -> list[ffcore.Run]:
-    runs = [run for run in ffcore.list_runs(ffcore.bundled_root(), bundled=False) if not run.problem]
-    return sorted(runs, key=lambda run: (run.dir.name != "ff-mnist", run.dir.name))
+def _zoo() -> list[dict]:
+    return sorted(catalogue.zoo(), key=lambda one: (one["name"] != "ff-mnist", one["name"]))
 
 
 def _first(text: str) -> str:

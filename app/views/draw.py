@@ -58,7 +58,7 @@ def choose_runs() -> tuple[Run, Run | None] | None:
         names = {"": "no second net"}
         for r in able:
             if r != run:
-                names[r.id] = f"{r.title()} · {widgets.when(r)} · {'bundled' if r.bundled else r.id.rpartition('-')[2]}"
+                names[r.id] = widgets.known_as(r)
         wanted = st.query_params.get("beside")
         if wanted not in (None, *names):
             st.query_params.pop("beside")
@@ -174,25 +174,31 @@ def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] 
 # Its changes
 
 
-def choose_change(shape: tuple[int, int, int]) -> strokes.Change:
-    """Sliders for what is done to the image, all in the address."""
-    limits, chosen = strokes.limits(shape), {}
+def asked_change(limits: dict[str, tuple[int, int]]) -> strokes.Change:
+    """What is to be done to the image, as the sliders stand, and the address where there are none yet.
+
+    Known before the sliders are drawn, so that the bars need not wait for them.
+    """
+    chosen = {}
+    for name in CHANGES:
+        (low, high), usual = limits[name], getattr(strokes.Change(), name)
+        spot = f"change.{name}"
+        if spot not in st.session_state:
+            st.session_state[spot] = widgets.asked_number(name, low, high, usual)
+        chosen[name] = st.session_state[spot] = min(max(st.session_state[spot], low), high)
+        put(name, chosen[name], usual)
+    return strokes.Change(**chosen, seed=widgets.asked_number("seed", *limits["seed"], 0))
+
+
+def show_change(change: strokes.Change, limits: dict[str, tuple[int, int]]) -> None:
+    """Sliders for what is done to the image."""
     with st.grid(3, min_column_width=200, gap="small") as grid:
         for name, (label, unit, _) in CHANGES.items():
-            (low, high), usual = limits[name], getattr(strokes.Change(), name)
-            spot = f"change.{name}"
-            if spot not in st.session_state:
-                st.session_state[spot] = widgets.asked_number(name, low, high, usual)
-            st.session_state[spot] = min(max(st.session_state[spot], low), high)
             with grid.cell():
-                chosen[name] = st.slider(label, low, high, key=spot, format=f"%d {unit.replace('%', '%%')}")
-            put(name, chosen[name], usual)
-    chosen["seed"] = widgets.asked_number("seed", *limits["seed"], 0)
-    change = strokes.Change(**chosen)
+                st.slider(label, *limits[name], key=f"change.{name}", format=f"%d {unit.replace('%', '%%')}")
     with st.container(horizontal=True):
         st.button("Reset", icon=":material/restart_alt:", on_click=reset, disabled=change == strokes.Change())
         st.button("Other noise", icon=":material/casino:", on_click=reseed, args=(change.seed,), disabled=not change.noise)
-    return change
 
 
 def put(name: str, value: int, usual: int) -> None:
@@ -222,7 +228,7 @@ def panel(run: Run, image: np.ndarray, what: str, wide: bool) -> None:
     told = ffcore.read(own.net(run), seen)
     scores = np.array(told["scores"][told["readout"]])
     with st.container(border=True, gap="small"):
-        who = "" if wide else f" :small[:gray[{'bundled' if run.bundled else run.id.rpartition('-')[2]}]]"
+        who = "" if wide else f" :small[:gray[{run.dir.name if run.bundled else run.id.rpartition('-')[2]}]]"
         st.markdown(f"**{widgets.plain(run.title())}**{who} reads **{widgets.plain(told['class'])}**")
         left, right = st.columns([1, 2.2] if wide else [1, 1.6], gap="small", vertical_alignment="center")
         with left:
@@ -325,22 +331,23 @@ def show(run: Run, beside: Run | None) -> None:
     left, main = st.columns([1, 2.6], gap="medium")
     with left:
         given = choose_image(run, samples)
-    spot = main.container(key="said")
-    st.header("Push it until it breaks")
-    knobs, chart = st.columns([1, 1.4], gap="medium")
-    shape = given[0].shape if given else tuple(run.config["facts"]["shape"])
-    with knobs:
-        change = choose_change(shape)
-    if given is None:
-        spot.info("Choose an image, and what the net reads in it stands here.", icon=":material/image:")
-    else:
-        image = strokes.changed(given[0], change)
-        with spot:
+    limits = strokes.limits(tuple(run.config["facts"]["shape"]))
+    change = asked_change(limits)
+    with main.container(key="said"):
+        if given is None:
+            st.info("Choose an image, and what the net reads in it stands here.", icon=":material/image:")
+        else:
+            image = strokes.changed(given[0], change)
             st.caption(f"On screen: {given[1]}{'' if change[:-1] == strokes.Change()[:-1] else ', changed below'}.")
             places = st.columns(2, gap="small") if beside else [st.container()]
             for one, place in zip([run, *([beside] if beside else [])], places, strict=True):
                 with place, widgets.told_if_broken(f"“{one.title()}”"):
                     panel(one, image, given[1], not beside)
+    st.header("Push it until it breaks")
+    knobs, chart = st.columns([1, 1.4], gap="medium")
+    with knobs:
+        show_change(change, limits)
+    if given is not None:
         with chart, widgets.told_if_broken("The sweep"):
             show_sweep(run, given[0], change)
     with widgets.told_if_broken("The drawings"):
