@@ -44,6 +44,7 @@ CHECKPOINTS = {  # the first one is what pages show by themselves: it is trained
     "dendritic-mnist": {**MNIST, "model": "dendritic"},
     "cwc-mnist": {**MNIST, "model": "cwc", "epochs": 4, "set": {"data.train": 20_000}},
 }
+PROBED_WHOLLY = ("ff-mnist", "pcl-mnist")  # by all images of the target, a minute's work; the others by some, in seconds
 KEPT = ("config.json", "status.json", "events.jsonl", "samples.npz", "evaluation.npz", "weights.safetensors", "snapshots")
 HELD_OUT = {"mnist": 5_000, "fashion-mnist": 2_000}  # validation images that come along, once per data set
 HOLDS = 0.001  # a figure may move by so much: 0.1 points
@@ -229,7 +230,8 @@ def questions(name: str) -> list[tuple[str, list[str], dict]]:
         asked.append(("similarity", ["backprop-mnist"], {}))
     target = "fashion-mnist" if mnist else "glyphs"
     if learnt and not name.startswith("ref-"):
-        asked += [("probe", [], {"target": target, "protocol": protocol}) for protocol in ("converged", "reference")]
+        few = {} if name in PROBED_WHOLLY else {"train": 10_000}
+        asked += [("probe", [], {"target": target, "protocol": protocol, **few}) for protocol in ("converged", "reference")]
     return asked
 
 

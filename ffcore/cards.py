@@ -118,7 +118,7 @@ def _making(run: Run) -> list[tuple[str, str]]:
         ("data", f"{facts.get('provenance') or config['data']['name']} Images: {counts or 'unknown'}."),
         ("random seed", str(config.get("seed", 0))),
         ("training", f"{status['epoch']:g} epochs, {status['step']:,} steps, {status['train_seconds']:.0f} s on "
-                     f"{facts.get('device_name', config['device'])}, {facts.get('threads', '?')} threads, wall clock"),
+                     f"{facts.get('device_name', config['device'])}, {_threads(facts.get('threads'))}wall clock"),
         ("made", f"{config.get('created', '')[:10]} with ffcore {facts.get('versions', {}).get('ffcore', '?')}, "
                  f"PyTorch {facts.get('versions', {}).get('torch', '?')}"),
     ]  # fmt: skip
@@ -173,7 +173,7 @@ def _failings(run: Run, preset: Any) -> list[str]:
             f"mistake is to read “{classes[true]}” as “{classes[said]}” ({int(wrong.max())} times)."
         )
     lines += [
-        f"{share:.0%} of the units of layer {layer} are dead." for layer, share in enumerate(dead_units(run), 1) if share > MANY
+        f"{share:.1%} of the units of layer {layer} are dead." for layer, share in enumerate(dead_units(run), 1) if share > MANY
     ]
     if preset and not preset.good:
         lines.append("All of it: the recipe is wrong on purpose.")
@@ -203,6 +203,10 @@ def _licence(run: Run) -> str:
 def _result(run: Run) -> dict[str, Any]:
     result = run.status()["result"]
     return result if isinstance(result, dict) else {}
+
+
+def _threads(n: Any) -> str:
+    return f"{n} thread{'s' * (n != 1)}, " if isinstance(n, int) else ""
 
 
 def _percent(share: Any) -> str:
