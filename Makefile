@@ -16,8 +16,8 @@ run: $(READY)  ## the dashboard (PORT=8501)
 	$(BIN)/ffcore app $(if $(PORT),--port $(PORT))
 
 test: $(READY) lint  ## everything; browser tests need a Chromium
-	$(BIN)/python -m pytest -rsfE -m browser  # alone: how fast a page moves is part of it
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rsfE -m "not browser" -n $(or $(WORKERS),2) --dist worksteal
+	$(BIN)/python -m pytest -rsfE -m pace
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rsfE -m "not pace" -n $(or $(WORKERS),2) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .

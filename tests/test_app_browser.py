@@ -12,7 +12,7 @@ from browser import READY, Server, is_complaint, wait
 import ffcore
 from ffcore import runs
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.pace, pytest.mark.timeout(240)]
 CURVES = "goodness of positives and negatives of layer"
 
 
@@ -225,24 +225,6 @@ def test_a_click_on_the_map_of_units_shows_that_unit(server, page):
     wait(lambda: title.inner_text() != before, 10, "the click did nothing")
     assert title.inner_text() == f"{wanted} of layer 1"
     assert f"unit={wanted.split()[1]}" in page.url
-
-
-PAGES = [
-    "", "train", "live", "runs", "negatives", "variants", "generations", "health", "transfer", "embeddings", "compare",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_pages_fit_a_phone_and_raise_no_error(server, page, name):
-    page.broken.clear()  # a test before killed the server, and the tab complained
-    page.set_viewport_size({"width": 390, "height": 800})
-    page.goto(f"{server.url}/{name}?live=0")
-    page.locator("h1").first.wait_for()
-    page.locator(READY).wait_for()
-    wide = page.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
-    assert wide <= 0, f"{wide} px too wide"
-    assert page.locator("[data-testid='stException']").count() == 0
-    assert page.broken == []
 
 
 def test_nothing_was_asked_of_another_machine(server, page):

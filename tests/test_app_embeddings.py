@@ -224,7 +224,7 @@ def test_a_lasso_sends_indices_and_the_images_follow(chromium, server):
     tab, sent = chromium.new_page(viewport={"width": 1280, "height": 1500}), []
     tab.on("websocket", lambda socket: socket.on("framesent", lambda frame: sent.append(len(frame))))
     tab.goto(f"{server.url}/embeddings")
-    chart = tab.locator("[role=img][aria-label*='images as points']")
+    chart = tab.locator("[role=figure][aria-label*='images as points']")
     chart.locator(".nsewdrag").first.wait_for(timeout=60_000)
     tab.wait_for_selector(READY)
     n = int(chart.get_attribute("aria-label").split()[0])

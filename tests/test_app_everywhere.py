@@ -97,6 +97,19 @@ def test_a_page_is_whole_readable_and_local(bare, reader, name):
     assert reader.broken == []
 
 
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("lessons", "teach", "glossary", "about")])
+def test_a_page_about_runs_of_ones_own_fits_a_phone(server, reader, name):
+    """The same with a run of one's own, on other images than the bundled ones."""
+    reader.broken.clear()
+    reader.set_viewport_size(PHONE)
+    reader.goto(f"{server.url}/{'' if name == 'start' else name}?live=0")
+    still(reader)
+    wide = reader.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
+    assert wide <= 0, f"{wide} px too wide for a phone"
+    assert reader.locator("[data-testid='stException']").count() == 0
+    assert reader.broken == []
+
+
 def dark_of(tab) -> bool:
     return tab.evaluate("() => getComputedStyle(document.querySelector(\"[data-testid='stApp']\")).colorScheme == 'dark'")
 
