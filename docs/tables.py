@@ -44,7 +44,26 @@ def negatives() -> str:
     return _table(("negatives", "", "labels shown", "by goodness", "by probe", "pairs lost, by layer", "dead"), rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"models": models, "negatives": negatives}
+def speed(machine: str) -> str:
+    """The figures of `ffcore bench` on a machine, as stored in bench/results."""
+    file = ROOT / "bench" / "results" / f"{machine}.json"
+    if not file.exists():
+        return f"*Not measured yet: `ffcore bench --json > bench/results/{machine}.json`.*"
+    rows = []
+    for row in json.loads(file.read_text("utf-8"))["results"]:
+        low, high = row["spread"] or (None, None)
+        spread = "–" if low == high else f"{_figure(low, row['unit'])} – {_figure(high, row['unit'])}"
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f} × {row['against']}"
+        rows.append((row["name"], _figure(row["value"], row["unit"]), spread, str(row["n"]), ratio))
+    return _table(("", "value", "least – largest", "n", "ratio"), rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "models": models,
+    "negatives": negatives,
+    "speed_h100": lambda: speed("h100"),
+    "speed_cpu2": lambda: speed("cpu2"),
+}
 
 
 def filled(text: str) -> str:
@@ -63,6 +82,26 @@ def _first(text: str) -> str:
 
 def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.2f}%"
+
+
+def _figure(value: float | None, unit: str) -> str:
+    """A number with its unit, for reading: `621 µs`, `79.5 MB`, `98.79%`."""
+    if value is None:
+        return "not reached"
+    kind = unit.partition(",")[0]
+    if kind == "of 1":
+        return f"{100 * value:.2f}%"
+    if kind == "s" and value >= 7_200:
+        return f"{value / 3_600:.1f} h"
+    scales = {
+        "s": ((1, "s"), (1e-3, "ms"), (1e-6, "µs")),
+        "bytes": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")),
+        "operations/s": ((1e12, "TFLOP/s"), (1e9, "GFLOP/s")),
+    }
+    if kind not in scales:
+        return f"{value:.2f}"
+    scale, name = next((s for s in scales[kind] if value >= s[0]), scales[kind][-1])
+    return f"{value / scale:.3g} {name}" if value / scale < 1_000 else f"{value / scale:,.0f} {name}"
 
 
 def _spread(told: dict | None) -> str:
