@@ -76,6 +76,29 @@ def test_a_miner_that_looks_without_gradient_does_not_starve_layer_1(toy):
     assert not torch.equal(before, trainer.model.weights[0])
 
 
+def test_the_short_way_through_rectified_units_has_the_gradient_of_the_long_one(toy):
+    z = torch.randn(20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    told = goodness.rectified(z, z.detach().relu())
+    for wanted, got in zip((goodness.mean_square(z.relu()), z.mean(0)), told, strict=True):
+        assert torch.equal(wanted, got)
+        slope = torch.arange(1.0, 1 + len(got)).double()
+        a, b = (torch.autograd.grad((value * slope).sum(), z, retain_graph=True)[0] for value in (wanted, got))
+        torch.testing.assert_close(a, b)
+
+    def gradients(short):
+        trainer = Trainer(toy_config("ff", set={"model.peer": 0.5}), toy)
+        assert trainer.model.short
+        trainer.model.short = short
+        x, y = next(iter(trainer.batches(0, 0)))
+        pair = trainer.strategy(x, y, trainer.model.view(), trainer.rng["negatives"])
+        terms = list(trainer.model.terms(x, y, pair, {0, 1}))
+        sum(term.loss for term in terms).backward()
+        return [p.grad for group in trainer.groups[:2] for p in group]
+
+    for a, b in zip(gradients(True), gradients(False), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
 def test_peer_normalisation_wakes_a_unit_that_never_fires(toy):
     def rates(peer):
         config = toy_config("ff", set={"model.peer": peer, "train.epochs": 20, "model.widths": [32]})

@@ -29,7 +29,7 @@ class Sabotage(NamedTuple):
 SABOTAGES = {
     "an error crosses a layer": Sabotage(
         "models/ff.py", "self.pair_input(pair, layer, h.detach())", "self.pair_input(pair, layer, h)",
-        LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
+        LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[dendritic]",
     ),
     "the head moves the layers": Sabotage(
         "models/ff.py", "self.model.neutral_votes, image, grad=False)", "self.model.neutral_votes, image)",

@@ -167,8 +167,8 @@ class Model(nn.Module):
         k = math.ceil(self.settings.winners * h.shape[1])
         return torch.where(h >= h.topk(k, dim=1).values[:, -1:], h, 0.0)
 
-    def penalty(self, layer: int, z: Tensor, h: Tensor) -> Tensor | float:
-        """What keeps a layer's units alive and apart, from their drive and activity, (B, n).
+    def penalty(self, layer: int, z: Tensor, h: Tensor, drive: Tensor | None = None) -> Tensor | float:
+        """What keeps a layer's units alive and apart, from their drive and activity, (B, n); `drive` is z's mean if known.
 
         Peer normalisation (Hinton 2022, and his code): λ · mean over units of (their mean activity - the layer's)²,
         with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them.
@@ -177,7 +177,7 @@ class Model(nn.Module):
         told = 0.0
         if self.settings.peer:
             running = getattr(self, f"mean_activity_{layer}")
-            drive = z.mean(0)
+            drive = z.mean(0) if drive is None else drive
             mean = 0.9 * running + 0.1 * (drive + (h.mean(0) - drive).detach())  # h's value, z's gradient
             running.copy_(mean.detach())
             told = told + self.settings.peer * (mean - mean.mean()).square().mean()

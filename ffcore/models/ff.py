@@ -98,6 +98,7 @@ class ForwardForward(Model):
     def __init__(self, settings, shape, classes, seed=0, **standardise):
         super().__init__(settings, shape, classes, seed, **standardise)
         self.squares = getattr(settings, "goodness", "mean_square") == "mean_square"
+        self.short = self.has_short_way()
         self.votes = [v - 1 for v in settings.votes] or list(range(len(settings.widths)))
         sizes = self.make_layers()
         self.head = nn.Linear(sum(sizes[v] for v in self.votes), classes)
@@ -122,6 +123,15 @@ class ForwardForward(Model):
         self.biases = nn.ParameterList(self.uniform(f"bias {i}", n, fan_in=fans[i]) for i, n in enumerate(settings.widths))
         self.label_weights = self.uniform("label", self.classes, sizes[1], fan_in=fans[0])
         return settings.widths
+
+    def has_short_way(self) -> bool:
+        """Are layers ReLU units whose loss asks for no more than their mean square and mean drive? Those have a shorter way."""
+        settings, kept = self.settings, ("activate", "activity", "context", "goodness", "extra", "penalty")
+        as_here = all(getattr(type(self), name) is getattr(ForwardForward, name) for name in kept)
+        return (
+            as_here and self.squares and settings.activation == "relu" and settings.winners == 1
+            and getattr(settings, "sparsity", None) == 0
+        )  # fmt: skip
 
     # The hooks.
 
@@ -206,12 +216,16 @@ class ForwardForward(Model):
         """Drive of a layer above the first from the activity below, (B, m) → (B, n)."""
         return F.linear(formulas.normalise(h, self.settings.norm), self.weights[layer], self.biases[layer]).float()
 
-    def rise(self, z: Tensor, sample: Sample, depth: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(layer, drive, activity) of the first `depth` layers (0: all) from layer 1's drive under a sample."""
+    def rise(self, z: Tensor, sample: Sample, depth: int = 0, spent: bool = False) -> Iterator[tuple[int, Tensor, Tensor]]:
+        """(layer, drive, activity) of the first `depth` layers (0: all) from layer 1's drive under a sample.
+
+        spent: nobody looks at the drives any more, and activities may be written over them.
+        """
+        spent = spent and self.short and not torch.is_grad_enabled()
         given = self.context(z, sample)
         depth = depth or len(self.weights)
         for layer in range(depth):
-            h = self.activity(layer, z, given)
+            h = z.relu_() if spent else self.activity(layer, z, given)
             yield layer, z, h
             z = self.drive(layer + 1, h) if layer + 1 < depth else z
 
@@ -252,7 +266,7 @@ class ForwardForward(Model):
                 else:
                     # detach: no error crosses a layer
                     z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
-                h = self.activity(layer, z, given)
+                h = self.activity(layer, z.detach() if self.short else z, given)
             yield layer, z, h
 
     def pair_drive(self, pair, view: View) -> Tensor:
@@ -275,10 +289,11 @@ class ForwardForward(Model):
 
     def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
         """The local loss of one layer from its stacked drive and activity, (2B, n)."""
-        g = self.goodness(layer, h)
+        g, drive = formulas.rectified(z, h) if self.short else (self.goodness(layer, h), None)
         loss = self.objective(*self.logits(layer, g).chunk(2))
         pos, neg = g.detach().chunk(2)
-        loss = (loss * self.weight(layer, pos, neg)).mean() + self.extra(layer, z, h)
+        loss = (loss * self.weight(layer, pos, neg)).mean()
+        loss = loss + (self.penalty(layer, z, h, drive) if self.short else self.extra(layer, z, h))
         return Term(layer, loss, {"pos": pos, "neg": neg, **self.traced(layer)})
 
     # Read-outs.
@@ -314,7 +329,7 @@ class ForwardForward(Model):
         out = []
         for c in range(0, self.classes, together):
             drive = torch.addcmul(base, s, table[c : c + together, None]).flatten(0, 1)
-            told = self.rise(drive, Sample(shown, every[c : c + together].flatten()), min(layers, len(self.weights)))
+            told = self.rise(drive, Sample(shown, every[c : c + together].flatten()), min(layers, len(self.weights)), True)
             out.append(torch.stack([self.goodness(layer, h) for layer, _, h in told], 1).view(together, len(image), -1))
         return torch.cat(out).transpose(0, 1)
 
