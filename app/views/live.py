@@ -44,7 +44,7 @@ def watch(run: Run, period: float | None) -> None:
 
 def pace(status: dict) -> float:
     """Seconds between looks: below 1 at first, up to 10 for a run that takes hours."""
-    return min(10.0, max(0.8, (status["train_seconds"] or 0) / 600))
+    return min(10.0, max(0.7, (status["train_seconds"] or 0) / 600))
 
 
 def heading(run: Run, status: dict) -> None:
