@@ -108,7 +108,7 @@ def store(trained, own_runs):
 
 
 @pytest.fixture(scope="session")
-def chromium():
+def browser_process():
     """One browser for all tests; without one they are skipped, or fail where FFCORE_BROWSER=required."""
     sync_api = pytest.importorskip("playwright.sync_api")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -121,8 +121,16 @@ def chromium():
         browser.close()
 
 
+@pytest.fixture(scope="module")
+def chromium(browser_process):
+    """The browser, whose tabs a module leaves behind are closed: an open page goes on asking its server."""
+    yield browser_process
+    for context in list(browser_process.contexts):
+        context.close()
+
+
 @pytest.fixture(scope="session")
-def server(chromium, tmp_path_factory):
+def server(browser_process, tmp_path_factory):
     """The dashboard over a folder with one finished run of digits; whatever a test has left running is stopped."""
     folder = tmp_path_factory.mktemp("dashboard")
     ffcore.train(root=str(folder / "runs"), data="digits", epochs=3, set={"model.widths": [32, 32]}, device="cpu")
