@@ -312,15 +312,15 @@ def test_a_diverged_run_says_why_and_keeps_its_last_good_weights(monkeypatch, ca
 def test_a_step_that_breaks_a_weight_is_noticed_before_the_state_is_saved(monkeypatch):
     monkeypatch.setattr(training, "TICK", 0)
     monkeypatch.setattr(worker, "SAVE_EVERY", 0)
-    learn = training.Trainer.learn
+    learn = training.Trainer.learn_from
 
-    def broken(self, x, y):
-        terms = learn(self, x, y)  # whose losses are finite: they were taken before the step
+    def broken(self, chosen):
+        terms = learn(self, chosen)  # whose losses are finite: they were taken before the step
         if self.step == 9:
             self.model.weights[0].data[0, 0] = float("nan")
         return terms
 
-    monkeypatch.setattr(training.Trainer, "learn", broken)
+    monkeypatch.setattr(training.Trainer, "learn_from", broken)
     with pytest.raises(Failed, match="diverged at step 9: "):
         ffcore.train(**asked(1))
     run = runs.find("latest")
