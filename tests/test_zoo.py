@@ -252,6 +252,7 @@ def test_what_has_not_been_asked_before_is_answered_without_the_data(alone, kind
 # What was asked before
 
 
+PROBED = ["pcl-mnist"]  # whose transfer is answered by both protocols; it takes minutes for every net, and the target's images
 FINDINGS = sorted(path.parent.relative_to(ZOO).as_posix() for path in ZOO.glob("*/analyses/*/request.json"))
 
 
@@ -274,6 +275,8 @@ def test_every_stored_answer_is_found_again(alone):
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_find_their_default_answers(alone, name):
     for kind, others, settings in build.questions(name):
+        if kind == "probe" and name not in PROBED:
+            continue
         finding = ffcore.find_analysis(kind, *(Run(ZOO / one) for one in (name, *others)), **settings)
         assert finding.state == "done", (kind, others, settings)
         assert finding.dir.is_relative_to(ZOO)
@@ -338,8 +341,8 @@ def test_a_page_needs_no_training_no_data_and_no_network(alone, page):
         at = shown(page, **({"run": name} if name else {}))
         assert [error.message for error in at.exception] == [], name
         assert [error.value for error in at.error] == [], name
-        if name in ("untrained-mnist", "ref-pcl-mnist") and page == "transfer":
-            continue  # nothing was learnt that could be transferred
+        if page == "transfer" and name not in PROBED:
+            continue
         asks = {b.key.rpartition(".ask")[0].partition(".")[0] for b in at.button if b.key and b.key.endswith(".ask")}
         assert not asks & set(ASKS[page]), name
     assert not list((alone / "runs").glob("*")), "a page that only shows makes nothing"
