@@ -203,7 +203,6 @@ def test_of_a_long_run_the_first_and_the_last_are_kept(run, monkeypatch):
 
 def test_what_is_sent_can_be_had_again_and_is_small(run):
     """Opened here as the browser opens it: 60 epochs of four layers would take 300 kB at most."""
-    pytest.importorskip("streamlit")
     from charts.replay import LEVELS, pack
 
     told = ffcore.frames(run) | {"title": "one", "classes": run.config["facts"]["classes"]}
