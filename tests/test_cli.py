@@ -140,7 +140,7 @@ def test_every_command_of_the_contract_is_there():
     contract = {"app", "train", "submit", "resume", "stop", "pause", "runs", "evaluate", "study", "doctor", "bench",
                 "models", "negatives", "datasets", "presets"}  # fmt: skip
     assert contract <= set(cli.cli.commands)
-    assert set(cli.runs_group.commands) == {"list", "show", "delete", "export", "import"}
+    assert set(cli.runs_group.commands) == {"list", "show", "delete", "export", "import", "tag"}
     for name, command in [*cli.cli.commands.items(), *cli.runs_group.commands.items()]:
         assert command.help, f"{name} has no help"
         options = {option for parameter in command.params for option in parameter.opts}
@@ -270,6 +270,11 @@ def test_runs_are_listed_shown_exported_imported_and_deleted(told, ffc, trained,
     status, out, _ = ffc("runs", "list")
     assert status == 0
     assert any(line.startswith(trained.id) and "done" in line and "%" in line for line in out.splitlines())
+    assert told("runs", "tag", trained.id, "good", "for class", "--note", "see lr") == {
+        "run": trained.id, "tags": ["good", "for class"], "note": "see lr"
+    }  # fmt: skip
+    assert told("runs", "tag", trained.id, "late", "--clear") == {"run": trained.id, "tags": ["late"], "note": "see lr"}
+    assert told("runs", "tag", trained.id)["tags"] == ["late"]
     assert told("runs", "delete", trained.id) == {"run": trained.id, "deleted": True}
     assert not Path(imported["dir"]).exists()
 

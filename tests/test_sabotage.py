@@ -1,9 +1,12 @@
 """Do the tests bite? One line of the library is spoilt at a time, in a copy, and the suite must notice."""
 
 import gc
-import multiprocessing
+import importlib
+import json
 import os
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -185,15 +188,30 @@ SABOTAGES = {
 
 @pytest.fixture(scope="module")
 def workshop():
-    """Processes that start with torch loaded, and without the library: that comes from the copy."""
-    context = multiprocessing.get_context("forkserver")
-    heavy = ["torch", "torch._dynamo", "safetensors.torch", "pydantic", "sklearn.datasets", "PIL.Image", "pytest"]
-    context.set_forkserver_preload([*heavy, "filelock", "platformdirs", "pytest_timeout"])
-    return context
+    """A process that has torch loaded, and not the library: what it forks takes that from a copy."""
+    script = f"import sys; sys.path.insert(0, {str(ROOT / 'tests')!r}); import test_sabotage; test_sabotage.fork_suites()"
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.stdin.close()
+
+
+def fork_suites():
+    """For every line on stdin, a folder and tests of the copy in it, fork a process that runs them; prints its status."""
+    heavy = ["torch", "torch._dynamo", "safetensors.torch", "pydantic", "sklearn.datasets", "PIL.Image"]
+    for name in [*heavy, "filelock", "platformdirs", "pytest_timeout"]:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        folder, *tests = json.loads(line)
+        child = os.fork()
+        if not child:
+            suite(Path(folder), tests)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 def suite(folder, tests):
     """Run `tests` of the copy in `folder`; ends the process with pytest's status."""
+    signal.alarm(100)
     report = os.open(folder / "report", os.O_CREAT | os.O_WRONLY)
     for stream in (1, 2):
         os.dup2(report, stream)
@@ -206,7 +224,9 @@ def suite(folder, tests):
 
     torch.set_num_threads(1)
     gc.freeze()  # pytest collects garbage in full more than once, and torch's modules are none
-    sys.exit(int(pytest.main(["-x", "-p", "pytest_timeout", *tests])))
+    status = pytest.main(["-x", "-p", "pytest_timeout", *tests])
+    sys.stdout.flush()
+    os._exit(int(status))
 
 
 def run_copy(workshop, folder, tests, spoil=None):
@@ -221,13 +241,10 @@ def run_copy(workshop, folder, tests, spoil=None):
         assert times == 1, f"'{spoil.old}' stands {times} times in {spoil.file}; mend this table"
         path.write_text(text.replace(spoil.old, spoil.new))
         compile(path.read_text(), spoil.file, "exec")
-    process = workshop.Process(target=suite, args=(folder, tests))
-    process.start()
-    process.join(100)
-    process.kill()
-    process.join()
+    print(json.dumps([str(folder), *tests]), file=workshop.stdin, flush=True)
+    status = int(workshop.stdout.readline() or -1)
     report = folder / "report"
-    return process.exitcode, report.read_text() if report.exists() else "it did not start"
+    return status, report.read_text() if report.exists() else "it did not start"
 
 
 def test_the_untouched_copy_passes(workshop, tmp_path):
