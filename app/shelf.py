@@ -40,9 +40,10 @@ def discard(runs: list[Run]) -> None:
         st.query_params.pop("run", None)
 
 
-def train_query(run: Run, seed: int) -> dict[str, Any]:
-    """The address of Train for a run like this one."""
+def train_query(run: Run, seed: int, begin: int | None = None) -> dict[str, Any]:
+    """The address of Train for a run like this one; with `begin`, for one that goes on from its weights of that epoch."""
     asked = ffcore.asked(run.config)
-    sets = ffcore.set_words(asked.get("set", {}))
+    branch = {} if begin is None else {"train.init_from": f"{run.id}@{begin}"}
+    sets = ffcore.set_words({**asked.get("set", {}), **branch})
     names = {key: asked[key] for key in ("preset", "model", "negatives", "data") if key in asked}
     return {**names, "seed": str(seed), **({"set": sets} if sets else {})}

@@ -24,7 +24,7 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from browser import FLAGS, READY, Server, wait  # noqa: E402  (what the browser tests use)
 
 PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (HERE.parent / "app" / "main.py").read_text("utf-8"))
-README = {"start", "draw", "replay", "variants", "negatives", "health", "embeddings"}
+README = set(re.findall(r"\(docs/(\w+)\.png\)", (HERE.parent / "README.md").read_text("utf-8")))
 ASKED = {  # page → what its address says besides; without: what a reader sees first
     "draw": "run=ff-mnist&beside=ff-threshold-mnist",
     "replay": "run=ff-mnist&beside=backprop-mnist&epoch=2",

@@ -82,6 +82,12 @@ class TrainSettings(Settings):
         """Older runs say true or false."""
         return {True: "fuse", False: "off"}[value] if isinstance(value, bool) else value
 
+    init_from: str | None = Field(
+        None,
+        max_length=300,
+        description="begin with the weights of a run with the same layers: RUN@EPOCH for an epoch that it kept, or RUN "
+        "if it is done; null: at random",
+    )
     keep_weights: bool = Field(
         True, description="keep the weights after epochs 0, 1, 2, 4, 8 … in half precision, for looking back"
     )

@@ -31,14 +31,18 @@ def prepare(root: str | None = None, run_dir: str | None = None, here: bool = Fa
 
     config = configure(**asked)
     images = data.load(data.DataSettings(**config["data"]), config["data_root"], config["device"] if here else "cpu")
-    build_model({**config, "device": "cpu"}, images)  # a net that does not fit the images is refused here
+    net = build_model({**config, "device": "cpu"}, images)  # a net that does not fit the images is refused here
+    parts = {}
+    if config["train"]["init_from"]:
+        worker.take_weights(net, config["train"]["init_from"], root)
+        parts[worker.START] = worker.weights_of(net)
     if config["device"].startswith("cuda"):
         import torch
 
         config["slots"] = {"kind": "cuda", "count": torch.cuda.device_count()}
     else:
         config["slots"] = {"kind": config["device"], "count": worker.places()}
-    return runs.create(config, root, run_dir), images
+    return runs.create(config, root, run_dir, parts), images
 
 
 def train(progress: Progress | None = None, root: str | None = None, run_dir: str | None = None, **asked) -> "Trained":

@@ -5,6 +5,7 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,8 +71,11 @@ def _find(ref: str, place: Path) -> Run | None:
     return fits[0] if fits else None
 
 
-def create(config: dict, root: str | Path | None = None, run_dir: str | Path | None = None) -> Run:
-    """A new queued run: its directory with config, status and control. Refuses a place that is taken or unwritable.
+def create(
+    config: dict, root: str | Path | None = None, run_dir: str | Path | None = None, parts: Mapping[str, bytes] | None = None
+) -> Run:
+    """A new queued run: its directory with config, status and control, and the files `parts`. Refuses a place that is taken or
+    unwritable.
 
     `id`, `created` and `format` are filled in. On failure nothing is left behind.
     """
@@ -95,6 +99,8 @@ def create(config: dict, root: str | Path | None = None, run_dir: str | Path | N
         run = Run(stage)
         run.replace("status.json", files.to_json({**BLANK, "queued_at": time.time()}), durable=False)
         run.replace("control.json", files.to_json({"want": "run"}), durable=False)
+        for name, content in (parts or {}).items():
+            run.replace(name, content)
         run.replace("config.json", files.to_json(config))
         if made:
             stage.rename(target)
@@ -104,7 +110,7 @@ def create(config: dict, root: str | Path | None = None, run_dir: str | Path | N
             shutil.rmtree(stage, ignore_errors=True)
             _remove_empty(made)
         elif stage:
-            for part in ("status.json", "control.json", "config.json"):
+            for part in ("status.json", "control.json", "config.json", *(parts or {})):
                 (stage / part).unlink(missing_ok=True)
         if isinstance(error, OSError):
             raise Refused(f"cannot make {target}: {files.said(error)}; {elsewhere}") from None

@@ -21,12 +21,14 @@ from ffcore.files import writing
 from ffcore.runs import Run
 
 if TYPE_CHECKING:
+    from ffcore.models.base import Model
     from ffcore.trained import Trained
     from ffcore.training import Trainer
 
 CORES_PER_RUN = 2
 SAVE_SHARE = 20  # a state is saved when the last save's cost is below one in so many of the time since
 SAVE_EVERY = 15  # seconds; within long epochs
+START = "start.safetensors"  # the weights that a run begins with, where they are another's
 SPARSE = 1_000  # ticks come at most so often in a run's age: every 0.2 s at first, every 3.6 s after an hour
 
 Progress = Callable[[Run, dict[str, Any]], None]
@@ -197,9 +199,50 @@ def _keep_last_good(run: Run) -> None:
 
 def save_weights(run: Run, model) -> None:
     """weights.safetensors, as one file."""
+    run.replace("weights.safetensors", weights_of(model))
+
+
+def weights_of(model: "Model") -> bytes:
+    """A net's weights as the content of a safetensors file."""
     from safetensors.torch import save
 
-    run.replace("weights.safetensors", save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}))
+    return save({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()})
+
+
+def take_weights(model: "Model", source: str, root: str | Path | None) -> None:
+    """Give a net the weights of a finished `RUN`, or of `RUN@EPOCH`. Raises Refused where there are none that fit, or where
+    the same words would soon mean others."""
+    from ffcore.trained import Trained
+
+    ref, at, epoch = source.rpartition("@")
+    then = int(epoch) if at and epoch.isdecimal() else None
+    ref = source if then is None else ref
+    run = Trained(runs.find(ref, root).dir, then)
+    if ref == "latest":
+        raise Refused(f"train.init_from={source}: another run will be the latest soon; name it: {run.id}")
+    if then is None and run.state != "done":
+        raise Refused(f"train.init_from={source}: it is {run.state}; name one of the epochs {run.kept()}: {source}@EPOCH")
+    try:
+        model.load_state_dict(run.model.state_dict())
+    except RuntimeError:
+        told = {key: value for key, value in run.config["model"].items() if key in ("name", "widths", "channels")}
+        raise Refused(f"train.init_from={source}: that net has other layers; give this one its own: {told}") from None
+
+
+def begin(run: Run, trainer: "Trainer") -> None:
+    """Give a run its first weights, where they are another run's, and save its first state, which holds them from then on."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    run.truncate_events(0)
+    start = run.dir / START
+    if trainer.train.init_from:
+        try:
+            trainer.model.load_state_dict(load_file(start))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise Failed(f"{start.name} in {run.dir} is damaged ({reason}); start the run again: {run.command()}") from None
+    save_state(run, trainer)
 
 
 def keep_weights(run: Run, model, epoch: int) -> None:
@@ -245,10 +288,8 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
 
     trainer = Trainer(*_facts(run, images))
     saved = (run.dir / "state.safetensors").exists()
-    if saved:
-        restore_state(run, trainer)
-    else:
-        run.truncate_events(0)
+    (restore_state if saved else begin)(run, trainer)
+    (run.dir / START).unlink(missing_ok=True)  # the state holds them
     log(
         run,
         f"{'resumed at step ' + str(trainer.step) if saved else 'started'}: {run.title()}, "
@@ -258,8 +299,6 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
     run.write_arrays("samples.npz", trainer.samples())
     waited, cost, wrote, told_at = time.monotonic(), 0.0, 0.0, 0.0
     pace: dict[str, float] = {}
-    if not saved:
-        save_state(run, trainer)
     for event in trainer.events():
         arrays = event.pop("arrays", None)
         if arrays:
@@ -330,7 +369,7 @@ def _finish(run: Run, trainer: "Trainer", started: float) -> None:
         result={**_result(trainer, test), "peak_memory": _peak_memory(run.config["device"])},
     )  # fmt: skip
     (run.dir / "state.safetensors").unlink(missing_ok=True)
-    log(run, f"{trainer.how}")
+    log(run, trainer.how)
     log(run, f"done: {run.stored_status()['result']['readouts']}")
 
 

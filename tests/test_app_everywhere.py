@@ -75,14 +75,17 @@ def findings(tab, **options) -> list[str]:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_is_whole_readable_and_local(bare, reader, name):
-    """No exception, nothing on the console, no other host, nothing serious in axe in light or dark, no sideways scrolling."""
+def test_a_page_is_whole_readable_and_local_and_its_address_shows_the_same_to_others(bare, reader, stranger, name):
+    """No exception, nothing on the console, no other host, nothing serious in axe in light or dark, no sideways scrolling.
+
+    Then something is chosen; whoever opens the address then sees the same words.
+    """
     reader.broken.clear()
+    stranger.broken.clear()
     reader.set_viewport_size(WIDE)
     reader.emulate_media(color_scheme="light")
     reader.goto(f"{bare.url}/{'' if name == 'start' else name}?live=0")
     still(reader)
-    assert reader.locator("[data-testid='stException']").count() == 0
     light = findings(reader)
     reader.emulate_media(color_scheme="dark")
     wait(lambda: dark_of(reader), 5, "the page did not turn dark")
@@ -90,11 +93,19 @@ def test_a_page_is_whole_readable_and_local(bare, reader, name):
     reader.set_viewport_size(PHONE)
     still(reader)
     wide = reader.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
+    reader.set_viewport_size(WIDE)
+    choose_another(reader)
+    still(reader)
+    stranger.goto(reader.url)
+    still(stranger)
+    both = (reader, stranger)
+    wait(lambda: len({tab.evaluate(WORDS) for tab in both}) == 1, 20, f"{reader.url} shows something else to others")
     hosts = {urlparse(url).hostname for url in reader.asked if urlparse(url).scheme not in ("data", "blob", "about")}
     assert (light, dark) == ([], [])
     assert wide <= 0, f"{wide} px too wide for a phone"
     assert hosts == {"127.0.0.1"}
-    assert reader.broken == []
+    assert [tab.locator("[data-testid='stException']").count() for tab in both] == [0, 0]
+    assert reader.broken + stranger.broken == []
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in ("lessons", "teach", "glossary", "about")])
@@ -112,24 +123,6 @@ def test_a_page_about_runs_of_ones_own_fits_a_phone(server, reader, name):
 
 def dark_of(tab) -> bool:
     return tab.evaluate("() => getComputedStyle(document.querySelector(\"[data-testid='stApp']\")).colorScheme == 'dark'")
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_address_shows_the_same_to_somebody_else(bare, reader, stranger, name):
-    """Something is chosen; whoever opens the address then sees the same words."""
-    reader.set_viewport_size(WIDE)
-    reader.goto(f"{bare.url}/{'' if name == 'start' else name}")
-    still(reader)
-    choose_another(reader)
-    still(reader)
-    stranger.goto(reader.url)
-    still(stranger)
-
-    def both():
-        return [tab.evaluate(WORDS) for tab in (reader, stranger)]
-
-    wait(lambda: len(set(both())) == 1, 20, f"{reader.url} shows something else to others")
-    assert reader.locator("[data-testid='stException']").count() == 0
 
 
 def choose_another(tab) -> None:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -429,3 +430,71 @@ def test_a_run_uses_as_many_threads_as_its_place_has_cores(monkeypatch):
     assert ffcore.submit(**asked(1)).config["slots"] == {"kind": "cpu", "count": 4}
     assert started[0]["OMP_NUM_THREADS"] == "2"
     assert started[0]["GOMP_SPINCOUNT"] == "2000"  # idle threads that spin would stall whoever trains beside
+
+
+# A run that begins with the weights of another.
+
+
+@pytest.fixture
+def source(whole):
+    """The undisturbed run, in this test's folder."""
+    runs.runs_root().mkdir()
+    shutil.copytree(whole.dir, runs.runs_root() / whole.id)
+    return ffcore.load(whole.id)
+
+
+def test_a_run_begins_with_the_weights_of_another_and_says_whose(source):
+    branch = ffcore.train(**asked(epochs=0, **{"train.init_from": source.id}))
+    assert all(torch.equal(value, source.model.state_dict()[key]) for key, value in branch.model.state_dict().items())
+    assert f"--set train.init_from={source.id}" in branch.command()
+    assert not (branch.dir / "start.safetensors").exists()  # its own state holds them
+
+
+def test_a_run_goes_on_from_an_earlier_epoch_with_settings_of_its_own(source):
+    branch = ffcore.train(**asked(epochs=1, **{"train.init_from": f"{source.id}@2", "train.lr": 1e-9}))
+    earlier = ffcore.Trained(source.dir, 2).model.state_dict()
+    for key, value in branch.model.named_parameters():
+        torch.testing.assert_close(value, earlier[key], rtol=0, atol=1e-5)  # so small a rate moves next to nothing
+    assert not torch.equal(branch.model.weights[0], source.model.weights[0])
+
+
+def test_a_queued_branch_needs_its_source_no_more(source):
+    expected = ffcore.train(**asked(epochs=2, **{"train.init_from": source.id}))
+    branch, _ = jobs.prepare(**asked(epochs=2, **{"train.init_from": source.id}))
+    shutil.rmtree(source.dir)
+    jobs.start(branch)
+    wait_for(branch, lambda: branch.state == "done")
+    for key, value in load_file(branch.dir / "weights.safetensors").items():
+        assert torch.equal(value, expected.model.state_dict()[key])
+
+
+def test_a_branch_whose_weights_broke_in_the_queue_fails_and_trains_nothing_else(source):
+    branch, images = jobs.prepare(**asked(epochs=2, **{"train.init_from": source.id}))
+    (branch.dir / "start.safetensors").write_bytes(b"half")
+    with pytest.raises(Failed, match=r"start\.safetensors .* is damaged .*; start the run again: ffcore train"):
+        worker.work(branch, None, time.time(), images)
+    assert branch.state == "failed"
+    assert not branch.events()[0] or branch.events()[0][0]["event"] == "end"
+
+
+def test_a_run_under_way_is_begun_from_only_at_an_epoch_that_it_kept(source):
+    source.write_status(state="stopped")
+    with pytest.raises(Refused, match=rf"it is stopped; name one of the epochs .*: {source.id}@EPOCH"):
+        ffcore.train(**asked(epochs=0, **{"train.init_from": source.id}))
+    branch = ffcore.train(**asked(epochs=0, **{"train.init_from": f"{source.id}@4"}))
+    assert torch.equal(branch.model.weights[0], ffcore.Trained(source.dir, 4).model.weights[0])
+
+
+@pytest.mark.parametrize(
+    ("begin", "more", "says"),
+    [
+        ("{id}", {"model.widths": [32, 16]}, r"that net has other layers; give this one its own: .*'widths': \[32, 32\]"),
+        ("{id}@3", {}, "kept no weights of epoch 3; it has those of"),
+        ("nobody", {}, "no run 'nobody'"),
+        ("latest", {}, "another run will be the latest soon; name it: 20"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_before_anything_is_made(source, begin, more, says):
+    with pytest.raises(Refused, match=says):
+        ffcore.train(**asked(**{"train.init_from": begin.format(id=source.id), **more}))
+    assert [run.id for run in runs.list_runs(bundled=False)] == [source.id]

@@ -9,8 +9,8 @@ from lessons.base import Lesson
 
 def index() -> None:
     st.markdown(
-        "Ten minutes each: say what you expect, make it happen, see what was measured, and think on. No data, no network and "
-        "no earlier knowledge of the dashboard are needed; the order is that of a course."
+        "About ten minutes each: say what you expect, make it happen, see what was measured, and think on. No data, no network "
+        "and no earlier knowledge of the dashboard are needed; the order is that of a course."
     )
     cards = st.grid("auto", min_column_width=300)
     for number, lesson in enumerate(LESSONS.values(), 1):

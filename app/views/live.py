@@ -3,6 +3,7 @@
 import charts
 import feed
 import numpy as np
+import shelf
 import streamlit as st
 import widgets
 from components import live_charts, plotly_loader
@@ -93,6 +94,12 @@ def controls(run: Run, status: dict) -> None:
             key="resume",
             help="goes on from the last saved state",
         )
+    if (kept := run.kept()) and ffcore.asked(run.config)["data"] in ffcore.data.DATASETS:
+        st.page_link(
+            "views/train.py", label="Branch from here", icon=":material/call_split:",
+            query_params=shelf.train_query(run, run.config.get("seed", 0), kept[-1]),
+            help="a new run that begins with these weights, with settings of your choice",
+        )  # fmt: skip
     if state == "paused":
         st.button("Stop", icon=":material/stop:", on_click=ask, args=(ffcore.stop, run), key="stop",
                   help="ends the run and keeps its weights")  # fmt: skip

@@ -74,6 +74,11 @@ def repeat(run: Run) -> None:
         public = asked["data"] in ffcore.data.DATASETS
         if st.button("Change settings on Train", icon=":material/tune:", disabled=not public):
             st.switch_page("views/train.py", query_params=shelf.train_query(run, seed))
+        if kept := run.kept():
+            with st.container(horizontal=True, vertical_alignment="bottom"):
+                epoch = st.selectbox("Weights after epoch", kept[::-1], key=f"branch.{run.id}", width=170)
+                if st.button("Branch from there", icon=":material/call_split:", disabled=not public):
+                    st.switch_page("views/train.py", query_params=shelf.train_query(run, seed, epoch))
         if not public:
             st.caption("Its images are a file of your own, which no address may name: queue it here.")
 
