@@ -14,12 +14,16 @@ import numpy as np
 
 from ffcore import files, runs
 from ffcore.analyses import stored_analyses
+from ffcore.config import SECTIONS, TrainSettings
+from ffcore.data import DataSettings
 from ffcore.errors import Refused
+from ffcore.registry import Settings
+from ffcore.replays import default_readout, fits, rebin, stacked
 from ffcore.runs import Run
 
 STUDIES = "studies"  # in the runs folder: tables, one file each
 BINS, LOOKS = 40, 20  # of superimposed histograms; epochs whose snapshots are read for a course
-SECTIONS = ("model", "negatives", "data", "train")
+EXECUTION = ("train.compile", "train.telemetry", "train.keep_weights")  # how a run was carried out, not what it learns
 FACTS = {  # what `headline` tells → what that is
     "test_accuracy": "share of the test images that the default read-out gets right",
     "validation_accuracy": "the same of the validation images, after the last epoch",
@@ -35,10 +39,23 @@ FACTS = {  # what `headline` tells → what that is
 
 
 def settings(run: Run) -> dict[str, Any]:
-    """{dotted setting: value} of a run: all that decides its outcome but the random seed."""
+    """{dotted setting: value} of a run: all that decides its outcome but the random seed.
+
+    What a run of an older version does not say of data and training has the default, which is what it did.
+    """
     config = run.config
     parts = {key: config.get(key) if isinstance(config.get(key), Mapping) else {} for key in SECTIONS}
-    return {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    parts |= {key: _as_now(cls, parts[key]) for key, cls in (("data", DataSettings), ("train", TrainSettings))}
+    told = {f"{part}.{key}": value for part, values in parts.items() for key, value in values.items()}
+    return {key: told[key] for key in sorted(told) if key not in EXECUTION}
+
+
+def _as_now(cls: type[Settings], stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Stored settings as this version would store them; what it does not know, or would refuse, stays as it is."""
+    with suppress(ValueError):
+        known = {key: value for key, value in stored.items() if key in cls.model_fields}
+        return {**stored, **cls(**known).model_dump(mode="json")}
+    return stored
 
 
 def groups(of: Sequence[Run] | None = None, root: str | None = None) -> list[dict[str, Any]]:
@@ -187,14 +204,11 @@ def _share(value: Any) -> float | None:
 
 def _told_epochs(run: Run) -> list[dict[str, Any]]:
     """What the run told after every epoch: epoch, seconds, accuracy of its default read-out and layers {number: {dead}}."""
-    result, out = run.stored_status().get("result"), {}
-    readout = result.get("readout") if isinstance(result, Mapping) else None
-    for event in run.events()[0]:
-        if event.get("event") != "epoch" or not runs.is_event(event):
-            continue
+    events = [event for event in run.events()[0] if event.get("event") == "epoch" and runs.is_event(event)]
+    readout, out = default_readout(run, events), {}
+    for event in events:
         held = event.get("validation")
-        shares = {k: v for k, v in held.items() if _share(v) is not None} if isinstance(held, Mapping) else {}
-        accuracy = shares.get(readout, max(shares.values(), default=None)) if isinstance(readout, str | None) else None
+        accuracy = _share(held.get(readout)) if isinstance(held, Mapping) else None
         layers = {row["layer"]: {"dead": _share(row.get("dead"))} for row in event.get("layers", [])}
         told = {"epoch": event["epoch"], "seconds": event["seconds"], "accuracy": accuracy, "layers": layers}
         out[event["epoch"]] = told  # a resumed run tells an epoch again
@@ -228,25 +242,27 @@ def histograms(of: Sequence[Mapping[str, Any]], when: str = "last") -> list[dict
     """
     if when not in ("last", "best"):
         raise Refused(f"histograms of the '{when}' epoch: choose last or best")
-    found: dict[int, dict[str, list[tuple[int, Any, Any, Any]]]] = {}
+    found: dict[int, dict[str, list[tuple[int, dict[str, Any]]]]] = {}
     for group in of:
         for run in group["runs"]:
             with suppress(Refused):
                 epoch, arrays = _shown(run, when)
-                if all(getattr(arrays.get(key), "ndim", 0) == 2 for key in ("edges", "pos", "neg")):
-                    for layer, sides in enumerate(zip(*(arrays[key] for key in ("edges", "pos", "neg")), strict=False), 1):
-                        found.setdefault(layer, {}).setdefault(group["key"], []).append((epoch, *sides))
+                heaps = {name: stacked([arrays.get(name)], 2) for name in ("edges", "pos", "neg")}
+                for i in range(0 if heaps["edges"] is None else heaps["edges"].shape[1]):
+                    if fits(heaps["pos"], heaps["edges"], i) and fits(heaps["neg"], heaps["edges"], i):
+                        layer = {name: heap[:, i] for name, heap in heaps.items()}
+                        found.setdefault(i + 1, {}).setdefault(group["key"], []).append((epoch, layer))
     out = []
     for layer, groups in sorted(found.items()):
-        ends = [edges[[0, -1]] for told in groups.values() for _, edges, *_ in told]
+        ends = [one["edges"][0, [0, -1]] for told in groups.values() for _, one in told]
         low, high = np.min(ends), max(np.max(ends), 1e-9)
         edges = np.linspace(math.copysign(abs(low) ** 0.5, low), high**0.5, BINS + 1)
         edges = np.sign(edges) * edges**2
         rows = {}
         for key, told in groups.items():
-            sides = {side: [rebinned(one[1], one[i], edges) for one in told] for i, side in ((2, "pos"), (3, "neg"))}
-            means = {side: np.mean(shares, 0) for side, shares in sides.items()}
-            rows[key] = {**means, "n": len(told), "epochs": [one[0] for one in told]}
+            counts = {side: [rebin(one[side], one["edges"], edges)[0] for _, one in told] for side in ("pos", "neg")}
+            shares = {side: np.mean([row / max(1.0, row.sum()) for row in rows], 0) for side, rows in counts.items()}
+            rows[key] = {**shares, "n": len(told), "epochs": [epoch for epoch, _ in told]}
         out.append({"layer": layer, "edges": edges, "groups": rows})
     return out
 
@@ -259,13 +275,6 @@ def _shown(run: Run, when: str) -> tuple[int, dict[str, Any]]:
     best = measure(run)["best_epoch"] if when == "best" else None
     epoch = epochs[-1] if best is None else min(epochs, key=lambda e: abs(e - best))
     return epoch, run.snapshot(epoch)
-
-
-def rebinned(edges: Any, counts: Any, onto: Any) -> Any:
-    """Shares of `counts` (B,), within `edges` (B + 1,), in other bins, taken as even within each of the old; sums to 1 where
-    `onto` covers them."""
-    whole = np.concatenate([[0.0], np.cumsum(counts, dtype=float)])
-    return np.diff(np.interp(onto, edges, whole / max(1.0, whole[-1])))
 
 
 def probed(run: Run, root: str | None = None) -> dict[str, dict[str, Any]]:

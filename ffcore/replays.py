@@ -1,5 +1,6 @@
 """A training over again: all its kept moments on common axes, and those worth a look. Read without torch."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -37,9 +38,9 @@ def frames(run: Run) -> dict[str, Any]:
     told = [events.get(epoch, {}) for epoch in found]
 
     def column(name: str, of: int | None = None) -> np.ndarray | None:
-        return _column([arrays.get(name) for arrays in found.values()], of)
+        return stacked([arrays.get(name) for arrays in found.values()], of)
 
-    readout = _readout(run, told)
+    readout = default_readout(run, told)
     out: dict[str, Any] = {
         "epochs": list(found), "of": len(every), "lost": len(picked) - len(found), "readout": readout, "estimated": False,
         "seconds": np.array([_number(e.get("seconds")) for e in told]),
@@ -52,13 +53,13 @@ def frames(run: Run) -> dict[str, Any]:
         rows = [next((row for row in e.get("layers", []) if row["layer"] == i + 1), {}) for e in told]
         layer["accuracy"] = np.array([_number(row.get("validation_accuracy")) for row in rows])
         layer["dead"] = np.array([_number(row.get("dead")) for row in rows])
-        if _fit(heaps["pos"], heaps["edges"], i) and _fit(heaps["neg"], heaps["edges"], i):
+        if fits(heaps["pos"], heaps["edges"], i) and fits(heaps["neg"], heaps["edges"], i):
             layer |= _sides(*(heaps[name][:, i] for name in ("pos", "neg", "edges")))
             if (apart := heaps["apart"]) is not None and i < apart.shape[1] and apart.shape[2] == 3:
                 layer |= {"dprime": apart[:, i, 1], "overlap": apart[:, i, 2]}
             else:
                 out["estimated"] = True
-        if _fit(heaps["pair"], heaps["pair_edges"], i):
+        if fits(heaps["pair"], heaps["pair_edges"], i):
             pair, edges = heaps["pair"][:, i], heaps["pair_edges"][:, i]
             common = _axis(edges, pair)
             above = np.where(edges[:, :-1] > 0, pair, 0).sum(1)  # the bin that holds 0 counts as lost: a tie is no win
@@ -72,7 +73,7 @@ def frames(run: Run) -> dict[str, Any]:
         samples = {}
     if (fields := column("fields", 3)) is not None:
         out["fields"] = fields
-    said = _column([answers(run, arrays) for arrays in found.values()], 1)
+    said = stacked([answers(run, arrays) for arrays in found.values()], 1)
     if said is not None and said.shape[1] == len(samples.get("labels", ())):
         out |= {"labels": samples["labels"], "images": samples["images"], "said": said.astype(int)}
         out["said_by"] = "goodness" if all("goodness" in arrays for arrays in found.values()) else "scores"
@@ -160,7 +161,7 @@ def _read(run: Run, epoch: int) -> dict[str, np.ndarray] | None:
         return None
 
 
-def _column(arrays: list[Any], dims: int | None = None) -> np.ndarray | None:
+def stacked(arrays: Sequence[Any], dims: int | None = None) -> np.ndarray | None:
     """Arrays of one shape as (E, …) floats; None where one is missing, of another shape, empty or no numbers."""
     first = arrays[0]
     if (
@@ -175,12 +176,13 @@ def _column(arrays: list[Any], dims: int | None = None) -> np.ndarray | None:
     return np.stack(arrays).astype(float)
 
 
-def _fit(counts: np.ndarray | None, edges: np.ndarray | None, layer: int) -> bool:
-    """Are these histograms of a layer, between edges that rise?"""
+def fits(counts: np.ndarray | None, edges: np.ndarray | None, layer: int) -> bool:
+    """Are these (E, L, B) and (E, L, B + 1) histograms of a layer, between edges that rise?"""
     if counts is None or edges is None or layer >= min(counts.shape[1], edges.shape[1]):
         return False
-    at = edges[:, layer]
-    return at.shape[1] == counts.shape[2] + 1 and bool(np.isfinite(at).all() and (np.diff(at) > 0).all())
+    at, heap = edges[:, layer], counts[:, layer]
+    whole = np.isfinite(at).all() and np.isfinite(heap).all() and (heap >= 0).all()
+    return at.shape[1] == heap.shape[1] + 1 and bool(whole and (np.diff(at) > 0).all())
 
 
 def _axis(edges: np.ndarray, *heaps: np.ndarray) -> np.ndarray:
@@ -208,15 +210,16 @@ def _sides(pos: np.ndarray, neg: np.ndarray, edges: np.ndarray) -> dict[str, np.
     }  # fmt: skip
 
 
-def _readout(run: Run, told: list[dict]) -> str | None:
-    """The read-out by which the net answers: as its result says, else goodness for one that has it, else its first."""
-    names = list(dict.fromkeys(name for event in told for name in _validation(event)))
+def default_readout(run: Run, epochs: Iterable[Mapping[str, Any]]) -> str | None:
+    """The read-out by which the net answers: as its result says, else goodness for one that has it, else the first that its
+    epoch events tell of."""
+    names = list(dict.fromkeys(name for event in epochs for name in _validation(event)))
     result = run.status()["result"] or {}
-    wanted = [result.get("readout"), "goodness" if run.config["negatives"] else None]
+    wanted = [result.get("readout"), "goodness" if run.config.get("negatives") else None]
     return next((name for name in [*wanted, *names] if name in names), None)
 
 
-def _validation(event: dict) -> dict[str, Any]:
+def _validation(event: Mapping[str, Any]) -> dict[str, Any]:
     return told if isinstance(told := event.get("validation"), dict) else {}
 
 

@@ -6,11 +6,12 @@ import random
 import statistics
 import sys
 
+import numpy as np
 import pytest
 from conftest import TINY
 
 import ffcore
-from ffcore import analyses, comparison, files, runs
+from ffcore import analyses, comparison, files, replays, runs
 
 pytestmark = pytest.mark.usefixtures("no_bundle")
 
@@ -75,6 +76,25 @@ def test_any_other_setting_makes_another_group(store, change):
     assert ffcore.differing(mine) == [f"{section}.{key}"]
     assert f"{key} {value}" in mine[0]["label"]
     assert mine[0]["label"] != mine[1]["label"]
+
+
+def test_a_run_of_an_older_version_is_the_same_as_one_that_says_every_default(store):
+    old = again(store["ff"], 1, seed=1)
+    train = {key: value for key, value in old.config["train"].items() if key not in ("shift", "flip", "init_from")}
+    old.write_config(train={**train, "compile": False, "telemetry": False, "keep_weights": False})
+    [mine] = [g for g in ffcore.groups() if g["model"] == "ff"]
+    assert mine["seeds"] == [0, 1]
+    assert {"train.shift", "train.init_from"} <= set(mine["settings"])
+    assert "train.compile" not in mine["settings"]
+
+
+def test_settings_that_this_version_does_not_know_or_would_refuse_still_set_a_group_apart(store):
+    again(store["ff"], 1, train={"lr": -1.0})
+    again(store["ff"], 2, train={"unheard_of": 3})
+    mine = [g for g in ffcore.groups() if g["model"] == "ff"]
+    assert len(mine) == 3
+    assert {g["settings"]["train.lr"] for g in mine} == {-1.0, store["ff"].config["train"]["lr"]}
+    assert "train.unheard_of" in ffcore.differing(mine)
 
 
 def test_the_same_seed_twice_counts_once_and_the_newest_counts(store):
@@ -275,13 +295,6 @@ def test_the_command_prints_one_json_object_or_a_line_per_number(store):
 # How runs went
 
 
-def test_rebinning_keeps_what_is_counted_and_where():
-    edges, counts = [0.0, 1.0, 2.0, 4.0], [1, 2, 1]
-    assert comparison.rebinned(edges, counts, [0, 2, 4, 8]).tolist() == [0.75, 0.25, 0]
-    assert comparison.rebinned(edges, counts, [0, 0.5, 3, 4]).tolist() == [0.125, 0.75, 0.125]
-    assert comparison.rebinned(edges, [0, 0, 0], edges).tolist() == [0, 0, 0]
-
-
 def test_a_course_tells_what_the_snapshots_and_events_tell(store):
     told = ffcore.course(store["ff"])
     events = [e for e in store["ff"].events()[0] if e["event"] == "epoch"]
@@ -313,7 +326,8 @@ def test_histograms_of_the_best_epoch_are_of_that_epoch(store):
         [first, _] = ffcore.histograms(group, when)
         mine, arrays = first["groups"][group[0]["key"]], store["ff"].snapshot(epoch)
         assert mine["epochs"] == [epoch]
-        assert (mine["pos"] == comparison.rebinned(arrays["edges"][0], arrays["pos"][0], first["edges"])).all()
+        [counts] = replays.rebin(arrays["pos"][:1], arrays["edges"][:1], first["edges"])
+        assert mine["pos"] == pytest.approx(counts / counts.sum())
         assert mine["pos"].sum() == pytest.approx(1)
     with pytest.raises(ffcore.Refused, match="last or best"):
         ffcore.histograms(group, "first")
@@ -323,3 +337,24 @@ def test_histograms_pass_over_nets_without_positives_and_damage(store):
     groups = ffcore.groups([store["ff"], store["backprop"]])
     (store["ff"].dir / "snapshots" / "epoch-0002.npz").write_bytes(b"")
     assert ffcore.histograms(groups) == []
+
+
+@pytest.mark.parametrize("fault", ["bins", "inf", "falls", "counts"])
+def test_a_histogram_that_does_not_hold_together_costs_no_more_than_its_layer(store, fault):
+    groups = ffcore.groups([store["ff"], again(store["ff"], 1, model={"alpha": 5.0})])
+    spoilt = groups[0]["runs"][0]
+    arrays = spoilt.snapshot(2)
+    if fault == "bins":
+        arrays["edges"] = arrays["edges"][:, :-1]
+    elif fault == "inf":
+        arrays["edges"][0, -1] = np.inf
+    elif fault == "falls":
+        arrays["edges"][0] = arrays["edges"][0, ::-1]
+    else:
+        arrays["pos"] = arrays["pos"].astype(float)
+        arrays["pos"][0, 0] = np.nan
+    spoilt.write_snapshot(2, arrays)
+    first, second = ffcore.histograms(groups)
+    assert set(first["groups"]) == {groups[1]["key"]}
+    assert set(second["groups"]) == {g["key"] for g in groups[(fault == "bins") :]}
+    assert all(np.isfinite(first["edges"]))

@@ -61,6 +61,12 @@ def test_new_bins_hold_as_many_as_the_old_ones_even_where_the_axis_ends_earlier(
     np.testing.assert_allclose(replays.rebin(counts[:1], same[None], same), counts[:1])
 
 
+def test_new_bins_take_their_share_of_the_old_ones():
+    edges, counts = np.array([[0.0, 1.0, 2.0, 4.0]]), np.array([[1, 2, 1]])
+    assert replays.rebin(counts, edges, np.array([0.0, 2, 4, 8])).tolist() == [[3, 1, 0]]
+    assert replays.rebin(counts, edges, np.array([0, 0.5, 3, 4])).tolist() == [[0.5, 3, 0.5]]
+
+
 def test_new_bins_leave_the_mean_where_it_was():
     edges = np.linspace(2, 6, 41)
     counts = np.random.default_rng(0).integers(0, 50, (1, 40))
