@@ -229,7 +229,6 @@ def analyse(kind: str, *refs: Run | str, root: str | None = None, progress: Tell
     return finding
 
 
-@files.door("start analyses")
 def submit_analysis(finding: Finding) -> None:
     """Compute a finding in a process of its own, which waits for a place; nothing happens if it is there or under way."""
     if finding.state in ("done", *LIVE):
@@ -242,7 +241,9 @@ def submit_analysis(finding: Finding) -> None:
     jobs.spawn("ffcore.analyses", finding.dir, threads=max(1, jobs.cores() // worker.places()))
 
 
+@files.door("start analyses")
 def _make(finding: Finding) -> None:
+    """Make place for an answer that is not there yet."""
     with files.writing(FOLDER, finding.dir.parent.parent):
         finding.dir.mkdir(parents=True, exist_ok=True)
     files.replace(finding.dir, "request.json", files.to_json(finding.request), durable=False)

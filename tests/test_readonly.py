@@ -35,6 +35,7 @@ DOORS = {  # what a dashboard may ask for → how
     "purge": lambda store: ffcore.purge(),
     "annotate": lambda store: ffcore.annotate(store["ff"], ["mine"]),
     "import_zip": lambda store: ffcore.import_zip(store["ff"].dir.parent / "run.zip"),
+    "analyse": lambda store: ffcore.analyse("health", store["ff"]),
     "submit_analysis": lambda store: ffcore.submit_analysis(ffcore.find_analysis("health", store["ff"])),
     "cancel": lambda store: ffcore.find_analysis("health", store["ff"]).cancel(),
     "download": lambda store: public.download(data.DATASETS["mnist"], store["ff"].dir.parent / "data"),
@@ -66,6 +67,13 @@ def test_every_door_refuses_in_one_line_with_the_remedy_and_changes_nothing(read
     assert contents() == before
 
 
+def test_what_is_answered_is_told_by_a_read_only_dashboard_too(store, monkeypatch):
+    told = ffcore.health(store["ff"])
+    monkeypatch.setenv("FFCORE_READ_ONLY", "1")
+    assert ffcore.health(store["ff"]) == told
+    ffcore.submit_analysis(ffcore.find_analysis("health", store["ff"]))
+
+
 @pytest.mark.parametrize("word", ["", "0"])
 def test_nothing_is_refused_where_it_is_off(store, monkeypatch, word):
     monkeypatch.setenv("FFCORE_READ_ONLY", word)
@@ -81,8 +89,8 @@ def test_every_public_function_that_makes_or_removes_files_is_a_door():
         marked |= {
             after.split("def ")[1].split("(")[0] for at, after in itertools.pairwise(lines) if "door(" in at and "def " in after
         }
-    known = {"prepare": "submit", "ask": "pause"}
-    assert {known.get(name, name) for name in marked} | {"train", "stop"} == set(DOORS)
+    known = {"prepare": "submit", "ask": "pause", "_make": "analyse"}
+    assert {known.get(name, name) for name in marked} | {"train", "stop", "submit_analysis"} == set(DOORS)
 
 
 def page(name: str, **query: str) -> AppTest:
@@ -96,7 +104,7 @@ def page(name: str, **query: str) -> AppTest:
     return at
 
 
-@pytest.mark.parametrize("name", ["start", "train", "runs", "live", "health", "lessons", "teach", "about"])
+@pytest.mark.parametrize("name", ["start", "train", "runs", "live", "health", "embeddings", "lessons", "teach", "about"])
 def test_pages_stand_and_say_that_they_are_read_only(read_only, name):
     before = contents()
     assert any("Read-only" in caption.value for caption in page(name).caption)
