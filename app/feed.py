@@ -144,8 +144,13 @@ def evaluation(run: Run) -> dict | None:
 
 def showable(run: Run) -> bool:
     """Are there samples, and a newest snapshot of what the net makes of them?"""
-    epochs = run.snapshots()
-    return bool(epochs and samples(run) and snapshot(run, epochs[-1]))
+    epochs, kept = run.snapshots(), samples(run)
+    newest = snapshot(run, epochs[-1]) if epochs else None
+    if not kept or not newest:
+        return False
+    table = newest.get("goodness", newest.get("scores"))
+    n, classes = len(kept.get("labels", ())), len(run.config.get("facts", {}).get("classes", ()))
+    return table is not None and table.shape[:2] == (n, classes) and bool((kept["labels"] < classes).all())
 
 
 def damage(run: Run) -> str | None:

@@ -4,11 +4,10 @@ from typing import Any
 
 import streamlit as st
 import widgets
+from widgets import LIVE
 
 import ffcore
 from ffcore import Finding, Run
-
-LIVE = ("queued", "running")
 
 
 def find(kind: str, *runs: Run, **settings: Any) -> Finding | None:
@@ -16,7 +15,7 @@ def find(kind: str, *runs: Run, **settings: Any) -> Finding | None:
     try:
         return ffcore.find_analysis(kind, *runs, **settings)
     except ffcore.Refused as error:
-        st.error(str(error), icon=":material/block:")
+        widgets.refusal(error)
         return None
 
 
@@ -50,7 +49,7 @@ def answer(finding: Finding | None, label: str, about: str, key: str) -> dict[st
                 _ask(finding, key)
             st.rerun()
         if said := st.session_state.pop(f"{key}.refused", None):
-            st.error(said, icon=":material/block:")
+            widgets.refusal(said)
     return None
 
 
@@ -64,7 +63,7 @@ def _ask(finding: Finding, key: str) -> None:
 def _watch(finding: Finding, key: str) -> None:
     """How far it is, looked at every second, and a way to end it."""
 
-    @st.fragment(run_every=None if st.query_params.get("live") == "0" else 1.0)
+    @st.fragment(run_every=widgets.pace(1))
     def looking() -> None:
         status = finding.status()
         if status["state"] not in LIVE:

@@ -40,7 +40,7 @@ def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
             shape = tuple(run.config["facts"]["shape"])
             image = ffcore.data.read_image(file.getvalue(), shape, by_mass)
     except ffcore.Refused as error:
-        st.error(f"{file.name}: {error}", icon=":material/block:")
+        widgets.refusal(f"{file.name}: {error}")
         return None
     if by_mass is not None:
         return image

@@ -150,16 +150,38 @@ def read_only() -> bool:
     return ffcore.read_only()
 
 
+def refusal(error: object) -> None:
+    """Why something was not done, in one line."""
+    st.error(plain(" ".join(str(error).split())), icon=":material/block:")
+
+
 @contextmanager
 def told_if_broken(what: str) -> Iterator[None]:
     """A run may hold anything, and a plug-in is any code: what fails costs its own place on the page, and says so in a line."""
     try:
         yield
     except (Refused, Failed) as error:
-        st.error(" ".join(str(error).split()), icon=":material/block:")
+        refusal(error)
     except Exception as error:
         said = f"{type(error).__name__}: {error}"
-        st.error(f"{what} cannot be shown: {quote(' '.join(said.split()), 200)}", icon=":material/broken_image:")
+        st.error(f"{plain(what)} cannot be shown: {quote(' '.join(said.split()), 200)}", icon=":material/broken_image:")
+
+
+def part(what: str, body: Callable[..., None], *args: Any, every: float | None = None) -> None:
+    """A part of the page that reruns by itself; where one of its runs is gone by then, the page does, and shows another."""
+
+    def guarded() -> None:
+        if any(isinstance(run, Run) and run.problem for run in args):
+            st.rerun()
+        with told_if_broken(what):
+            body(*args)
+
+    st.fragment(guarded, run_every=every)()
+
+
+def pace(seconds: float) -> float | None:
+    """How often a part that shows a living run looks again; never where the address says `?live=0`."""
+    return None if st.query_params.get("live") == "0" else seconds
 
 
 def empty(text: str, action: str, page: str) -> None:
@@ -186,6 +208,28 @@ def asked_number(key: str, low: int, high: int, default: int) -> int:
     return default
 
 
+def put(key: str, value: Any, usual: Any) -> None:
+    """`?key=value` into the address; out of it where the value is the usual one."""
+    if value == usual:
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != str(value):
+        st.query_params[key] = str(value)
+
+
+def digit(n: int) -> int:
+    """The number of the test image on screen, 1 to n: one for all pages of a visit, and in the address wherever it is used."""
+    if "digit" not in st.session_state:
+        st.session_state.digit = asked_number("digit", 1, n, 1)
+    st.session_state.digit = min(st.session_state.digit, n)
+    put("digit", st.session_state.digit, 1)
+    return st.session_state.digit
+
+
+def turn(step: int, n: int) -> None:
+    """The next test image, or the one before."""
+    st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
+
+
 def choose(
     widget: Callable, label: str, key: str, options: Mapping[str, str], default: str, spot: str | None = None, **more: Any
 ) -> str:
@@ -201,10 +245,7 @@ def choose(
     if st.session_state.get(spot) not in options:
         st.session_state[spot] = asked if asked in options else default
     name = widget(label, list(options), format_func=options.get, key=spot, **more)
-    if name != default:
-        st.query_params[key] = name
-    else:
-        st.query_params.pop(key, None)
+    put(key, name, default)
     return name
 
 
@@ -217,7 +258,7 @@ def asked_run(runs: list[Run], default: Run) -> Run:
     fits = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
     if len(fits) == 1:
         return fits[0]
-    st.warning(f"The address asks for run {quote(text)}, which is not here. Showing “{default.title()}” instead.")
+    st.warning(f"The address asks for run {quote(text)}, which is not here. Showing “{title(default)}” instead.")
     return default
 
 
@@ -255,9 +296,21 @@ def quote(text: str, most: int = 40) -> str:
     return "`" + "".join(c if c.isprintable() and c != "`" else "·" for c in short) + "`"
 
 
-def plain(text: str) -> str:
-    """Any text as Markdown that shows it as it is: no link, picture, formula or colour is made of it."""
-    return re.sub(r"([\\`*_{}\[\]()#+\-!|<>~$:])", r"\\\1", text)
+_JOINED = re.compile(  # what Streamlit makes addresses, icons and arrows of although it is escaped
+    r"(?i)(?<=www)(?=\.)|(?=@[-\w]+\.)|(?<=:)(?=//|[a-z+-][\w/+-]*:)|(?<=-)(?=[->])|(?<=<)(?=-)|(?<=[<>~])(?==)"
+)
+
+
+def plain(text: Any) -> str:
+    """Any text as Markdown that shows it as it is: no link, picture, list, formula or colour is made of it."""
+    text = re.sub(r"\n[ \t]+", "\n", _JOINED.sub("\u2060", str(text)))  # word joiner: it is not seen
+    text = re.sub(r"[\\`*\[\]|<>~$&!]|:(?=[\w:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
+    return re.sub(r"(?m)^(\d*)([-+#=.)])", r"\1\\\2", text)
+
+
+def title(run: Run) -> str:
+    """What a run is, for Markdown: an imported one may be called anything."""
+    return plain(run.title())
 
 
 def latest(runs: list[Run], fits: Callable[[Run], bool] = lambda run: True) -> Run | None:

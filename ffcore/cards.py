@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from ffcore import heldout, lifetimes, runs
@@ -26,7 +27,7 @@ def card(run: Run | str, root: str | None = None) -> str:
         f"# {run.id}",
         _lead(run, preset),
         "## How it was made\n\n" + _table(("", ""), _making(run)),
-        "```bash\n" + run.command() + "\n```",
+        "```bash\n" + run.command().replace("```", "` ` `") + "\n```",
         "## Figures\n\n" + _figures(run),
         "## What it is for\n\n" + _purpose(run, preset),
         "## Known failings\n\n" + "\n".join(f"- {line}" for line in _failings(run, preset)),
@@ -90,9 +91,9 @@ def _lead(run: Run, preset: Any) -> str:
     title, source, about = _model(config["model"]["name"])
     how = []
     if objective := config["model"].get("objective"):
-        how.append(f"{objective} objective")
+        how.append(f"{_plain(objective)} objective")
     if config.get("negatives"):
-        how.append(f"negatives {config['negatives']['name']}")
+        how.append(f"negatives {_plain(config['negatives']['name'])}")
     return f"{title}{f' ({source})' if source else ''}{', ' + ', '.join(how) if how else ''}. {about}".strip()
 
 
@@ -101,7 +102,7 @@ def _model(name: str) -> tuple[str, str, str]:
     from ffcore.models import MODELS  # with torch
 
     if name not in MODELS:
-        return f"`{name}`", "", ""
+        return _plain(name), "", ""
     cls = MODELS[name]
     return cls.title, cls.source, " ".join((cls.__doc__ or "").strip().partition("\n\n")[0].split())
 
@@ -111,16 +112,17 @@ def _making(run: Run) -> list[tuple[str, str]]:
     sizes = facts.get("sizes", {})
     counts = ", ".join(f"{sizes[key]:,} {key}" for key in ("train", "validation", "test") if key in sizes)
     widths = config["model"].get("widths") or config["model"].get("channels")
+    versions = facts.get("versions", {})
     rows = [
-        ("model", f"`{config['model']['name']}`" + (f", layers of {', '.join(map(str, widths))}" if widths else "")),
-        ("negatives", f"`{config['negatives']['name']}`" if config.get("negatives") else "none"),
-        ("preset", f"`{config['preset']}`" if config.get("preset") else ""),
-        ("data", f"{facts.get('provenance') or config['data']['name']} Images: {counts or 'unknown'}."),
+        ("model", _code(config["model"]["name"]) + (f", layers of {_plain(', '.join(map(str, widths)))}" if widths else "")),
+        ("negatives", _code(config["negatives"]["name"]) if config.get("negatives") else "none"),
+        ("preset", _code(config["preset"]) if config.get("preset") else ""),
+        ("data", f"{_plain(facts.get('provenance') or config['data']['name'])} Images: {counts or 'unknown'}."),
         ("random seed", str(config.get("seed", 0))),
         ("training", f"{status['epoch']:g} epochs, {status['step']:,} steps, {status['train_seconds']:.0f} s on "
-                     f"{facts.get('device_name', config['device'])}, {_threads(facts.get('threads'))}wall clock"),
-        ("made", f"{config.get('created', '')[:10]} with ffcore {facts.get('versions', {}).get('ffcore', '?')}, "
-                 f"PyTorch {facts.get('versions', {}).get('torch', '?')}"),
+                     f"{_plain(facts.get('device_name', config['device']))}, {_threads(facts.get('threads'))}wall clock"),
+        ("made", f"{_plain(config.get('created', '')[:10])} with ffcore {_plain(versions.get('ffcore', '?'))}, "
+                 f"PyTorch {_plain(versions.get('torch', '?'))}"),
     ]  # fmt: skip
     return [row for row in rows if row[1]]
 
@@ -134,7 +136,11 @@ def _figures(run: Run) -> str:
     heads = ("read-out", *(f"{key} ({sizes.get(key, 0):,} images)" for key in ("validation", "test")))
     first = result.get("readout")
     rows = [
-        (f"{name}{' (its answer)' if name == first else ''}", _percent(right.get("validation")), _percent(right.get("test")))
+        (
+            f"{_plain(name)}{' (its answer)' if name == first else ''}",
+            _percent(right.get("validation")),
+            _percent(right.get("test")),
+        )
         for name, right in result["readouts"].items()
         if isinstance(right, dict)
     ]
@@ -169,8 +175,8 @@ def _failings(run: Run, preset: Any) -> list[str]:
         wrong[range(len(table)), range(len(table))] = 0
         true, said = divmod(int(wrong.argmax()), len(table))
         lines.append(
-            f"Of the test images it is least often right about “{classes[low]}” ({recall[low]:.1%}); its most frequent "
-            f"mistake is to read “{classes[true]}” as “{classes[said]}” ({int(wrong.max())} times)."
+            f"Of the test images it is least often right about “{_plain(classes[low])}” ({recall[low]:.1%}); its most frequent "
+            f"mistake is to read “{_plain(classes[true])}” as “{_plain(classes[said])}” ({int(wrong.max())} times)."
         )
     lines += [
         f"{share:.1%} of the units of layer {layer} are dead." for layer, share in enumerate(dead_units(run), 1) if share > MANY
@@ -196,8 +202,8 @@ def _licence(run: Run) -> str:
     facts = run.config["facts"]
     ours = f"Weights and figures: {WEIGHTS}. " if run.bundled else "The weights are yours. "
     words = heldout.licence(run) or (facts.get("provenance") or "").rpartition("licence: ")[2].rstrip(".")
-    images = f"Images in it (samples, worst errors) are of {facts.get('data_title', run.config['data']['name'])}"
-    return f"{ours}{images}: {words or 'their owner’s'}."
+    images = f"Images in it (samples, worst errors) are of {_plain(facts.get('data_title', run.config['data']['name']))}"
+    return f"{ours}{images}: {_plain(words or 'their owner’s')}."
 
 
 def _result(run: Run) -> dict[str, Any]:
@@ -207,6 +213,15 @@ def _result(run: Run) -> dict[str, Any]:
 
 def _threads(n: Any) -> str:
     return f"{n} thread{'s' * (n != 1)}, " if isinstance(n, int) else ""
+
+
+def _plain(text: Any) -> str:
+    """A run's own words for Markdown: an imported run may hold anything, and no link or picture is to be made of it."""
+    return re.sub(r"[\\`*\[\]<>!&]", r"\\\g<0>", " ".join(str(text).split()))
+
+
+def _code(text: Any) -> str:
+    return "`" + str(text).replace("`", "·") + "`"
 
 
 def _percent(share: Any) -> str:

@@ -304,7 +304,10 @@ def test_every_term_is_sound():
 def test_a_link_to_a_term_puts_it_on_top_and_a_search_finds():
     at = page("glossary", term="d-prime")
     assert at.markdown[0].value.startswith("**d′.**")
-    at.text_input[0].set_value("zzzz").run()
+    for word, term in (("dormant", "**Dormant unit.**"), ("homeostasis", "**Homeostasis.**")):
+        at.text_input[0].set_value(word).run()
+        assert at.markdown[0].value.startswith("**d′.**")
+        assert at.markdown[1].value.startswith(term)
     assert page("glossary", term="nonsense").warning
     at = page("glossary", find="dormant")
     assert "**Dormant unit.**" in words(at)

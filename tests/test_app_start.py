@@ -12,7 +12,7 @@ import pytest
 import ffcore
 
 pytest.importorskip("streamlit")
-from test_app_pages import click, html, labels, page, words
+from test_app_pages import click, html, page, words
 
 pytestmark = pytest.mark.usefixtures("no_bundle")
 
@@ -27,7 +27,13 @@ def test_watch_it_learn_replays_this_very_net(store):
 def test_draw_your_own_goes_to_the_pad_with_this_net(store):
     at = click(page(run=store["ff"].id), "Draw your own")
     assert at.query_params["run"] == store["ff"].id
-    assert at.title[0].value != page().title[0].value
+    assert at.title[0].value == "Draw"
+
+
+def test_draw_your_own_begins_with_the_digit_on_screen_and_says_so_in_the_address(store):
+    at = click(page(run=store["ff"].id, digit="5"), "Draw your own")
+    assert "test image 5 of 64" in words(at)
+    assert at.query_params["digit"] == "5"
 
 
 def test_break_it_shows_the_dying_net_that_comes_along_else_how_to_train_one(store, trained, tmp_path):
@@ -66,10 +72,9 @@ def test_start_leads_on_to_six_places(store):
     assert links == ["lessons", "negatives", "compare", "health", "embeddings", "train"]
 
 
-def test_an_upload_is_for_draw_and_live(store):
-    at = page()
-    assert not at.get("file_uploader")
-    assert "Try your own image" not in words(at) + "".join(labels(at))
+def test_an_upload_is_for_draw(store):
+    assert not page().get("file_uploader")
+    assert page("draw", run=store["ff"].id, image="upload").get("file_uploader")
 
 
 def test_starts_script_loads_no_torch(trained):

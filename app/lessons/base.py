@@ -102,7 +102,7 @@ def _start(key: str, request: Mapping[str, Any]) -> None:
         with st.spinner("Starting …"):
             ffcore.submit(**request, test=False, tag=tag(key))
     except (ffcore.Refused, ffcore.Failed) as error:
-        st.error(str(error), icon=":material/block:")
+        widgets.refusal(error)
     else:
         st.rerun()
 
@@ -113,7 +113,7 @@ def curves(runs: Mapping[str, Run], draw: Callable[[dict[str, feed.Story]], dict
         return
     waiting = any(widgets.is_live(run) for run in runs.values())
 
-    @st.fragment(run_every=1.0 if waiting and st.query_params.get("live") != "0" else None)
+    @st.fragment(run_every=widgets.pace(1) if waiting else None)
     def drawn() -> None:
         if waiting and not any(widgets.is_live(run) for run in runs.values()):
             st.rerun()

@@ -68,7 +68,7 @@ def facts() -> dict:
         table, labels = last["goodness"].astype(float), feed.samples(net)["labels"]  # (n, C, L)
         right = table[np.arange(len(table)), labels]
         wrong = (table.sum(1) - right) / (table.shape[1] - 1)
-        found |= {"net": net.title(), "n": len(table), "right": right.mean(0), "wrong": wrong.mean(0)}
+        found |= {"net": widgets.title(net), "n": len(table), "right": right.mean(0), "wrong": wrong.mean(0)}
     return found
 
 

@@ -26,7 +26,7 @@ def run() -> None:
     )
     left, main = st.columns([1, 2.6], gap="medium")
     left.html(charts.picture(samples["images"][i], f"class {classes[true]}", 180))
-    left.caption(f"Test image {i + 1}, class **{classes[true]}**", text_alignment="center")
+    left.caption(f"Test image {i + 1}, class **{widgets.plain(classes[true])}**", text_alignment="center")
     with main:
         if shown == "tried":
             table = feed.snapshot(net, net.snapshots()[-1])["goodness"][i].astype(float)
@@ -56,7 +56,7 @@ def facts() -> dict | None:
     right = sums[rows, labels]
     ranks = np.sort(sums, 1)
     return {
-        "net": net.title(), "n": len(labels), "correct": int((sums.argmax(1) == labels).sum()),
+        "net": widgets.title(net), "n": len(labels), "correct": int((sums.argmax(1) == labels).sum()),
         "within": float((right - (sums.sum(1) - right) / (sums.shape[1] - 1)).mean()),  # what the right label adds
         "between": float(right.max() - right.min()),  # how unlike images are under their right label
         "lead": float((ranks[:, -1] - ranks[:, -2]).mean()), "right": right,

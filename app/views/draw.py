@@ -49,7 +49,7 @@ def choose_runs() -> tuple[Run, Run | None] | None:
     default = min(able, key=suits)
     asked = next((r for r in runs if r.id == st.query_params.get("run")), default)
     if asked not in able:
-        st.info(f"“{asked.title()}” has no weights yet; here is “{default.title()}”.")
+        st.info(f"“{widgets.title(asked)}” has no weights yet; here is “{widgets.title(default)}”.")
         st.query_params["run"] = default.id
     left, right = st.columns(2)
     with left:
@@ -69,10 +69,6 @@ def choose_runs() -> tuple[Run, Run | None] | None:
 
 
 # The image
-
-
-def turn(step: int, n: int) -> None:
-    st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
 
 
 def heard(paths: list[np.ndarray], sheet: int) -> None:
@@ -123,9 +119,7 @@ def stored(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] | None
     if samples is None:
         return None
     n, classes = len(samples["labels"]), run.config["facts"]["classes"]
-    st.session_state.setdefault("digit", widgets.asked_number("digit", 1, n, 1))
-    st.session_state.digit = min(st.session_state.digit, n)
-    at = st.session_state.digit
+    at = widgets.digit(n)
     true = widgets.plain(str(classes[int(samples["labels"][at - 1])]))
     return samples["images"][at - 1], f"test image {at} of {n}, whose class is **{true}**", f"--sample {at}"
 
@@ -147,15 +141,14 @@ def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] 
     if source == "sample":
         told = stored(run, samples)
         if told is None:
-            st.info(feed.damage(run) or "This run has stored no test images; draw one.")
+            st.info(widgets.plain(feed.damage(run) or "") or "This run has stored no test images; draw one.")
             return None
         n = len(samples["labels"])
         st.html(charts.picture(told[0], told[1].replace("*", ""), 200))
         with st.container(horizontal=True, horizontal_alignment="center", gap="xsmall"):
-            st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n))
-            st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), type="primary")
+            st.button("Previous", icon=":material/arrow_back:", on_click=widgets.turn, args=(-1, n))
+            st.button("Next", icon=":material/arrow_forward:", on_click=widgets.turn, args=(1, n), type="primary")
         st.number_input(f"Or its number, 1 to {n}", 1, n, key="digit")
-        st.query_params["digit"] = str(st.session_state.digit)
         return told
     drawing = linked()
     pad(key=f"draw_pad.{st.session_state.get('pads', 0)}", on_change=heard)
@@ -186,7 +179,7 @@ def asked_change(limits: dict[str, tuple[int, int]]) -> strokes.Change:
         if spot not in st.session_state:
             st.session_state[spot] = widgets.asked_number(name, low, high, usual)
         chosen[name] = st.session_state[spot] = min(max(st.session_state[spot], low), high)
-        put(name, chosen[name], usual)
+        widgets.put(name, chosen[name], usual)
     return strokes.Change(**chosen, seed=widgets.asked_number("seed", *limits["seed"], 0))
 
 
@@ -199,13 +192,6 @@ def show_change(change: strokes.Change, limits: dict[str, tuple[int, int]]) -> N
     with st.container(horizontal=True):
         st.button("Reset", icon=":material/restart_alt:", on_click=reset, disabled=change == strokes.Change())
         st.button("Other noise", icon=":material/casino:", on_click=reseed, args=(change.seed,), disabled=not change.noise)
-
-
-def put(name: str, value: int, usual: int) -> None:
-    if value == usual:
-        st.query_params.pop(name, None)
-    else:
-        st.query_params[name] = str(value)
 
 
 def reset() -> None:
@@ -385,7 +371,7 @@ with slot:
     st.html("<style>.st-key-said {min-height: 620px}</style>")  # nothing jumps
     with widgets.told_if_broken("This run"):
         model = own.net(chosen[0]).model  # read here, where a damaged one is told
-        st.fragment(show)(*chosen)
+        widgets.part("This run", show, *chosen)
 
 widgets.explain(
     """

@@ -298,7 +298,7 @@ if have(run):
         asked = choose(run)
         finding = findings.find("embed", run, **asked)
         if told := answer(finding, asked):
-            st.fragment(show)(run, finding, told)
+            widgets.part("The layout", show, run, finding, told)
         widgets.ways(run, "draw", "replay", "run")
         widgets.share(command(run, asked), repeat(run, asked))
 else:

@@ -106,7 +106,7 @@ def answer(run: Run, *judge: Run, about: str, **settings: Any) -> tuple[Finding,
     try:
         finding = ffcore.find_analysis("generate", run, *judge, **settings)
     except ffcore.Refused as error:
-        st.info(str(error), icon=":material/info:")
+        st.info(widgets.plain(error), icon=":material/info:")
         return None
     held_out = settings["what"] in ("steps", "interpolation") and ffcore.held_out_here(run)
     here = settings["what"] == "ascent" or held_out or data.present(run.config["data"]["name"], run.config["data_root"])
@@ -116,7 +116,7 @@ def answer(run: Run, *judge: Run, about: str, **settings: Any) -> tuple[Finding,
         try:
             ffcore.submit_analysis(finding)
         except (ffcore.Refused, ffcore.Failed) as error:
-            st.error(str(error), icon=":material/block:")
+            widgets.refusal(error)
             return None
     told = findings.answer(finding, "Make them", about, f"generate.{settings['what']}")
     if told is None:

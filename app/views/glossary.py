@@ -5,11 +5,9 @@ import widgets
 from glossary import PAGES, TERMS
 
 st.title("Glossary")
-text = st.text_input("Find", st.query_params.get("find", ""), placeholder="goodness, dead, probe …", icon=":material/search:")
-if text:
-    st.query_params["find"] = text
-else:
-    st.query_params.pop("find", None)
+text = st.text_input(
+    "Find", type="search", placeholder="goodness, dead, probe …", icon=":material/search:", key="find", bind="query-params"
+)
 asked = st.query_params.get("term")
 named = next((term for term in TERMS if term.anchor == asked), None)
 if asked is not None and not named:

@@ -32,9 +32,9 @@ def watch(run: Run, period: float | None) -> None:
         st.rerun()  # a long run needs no hurry: once more, with a slower timer
     heading(run, status)
     for message in standing_alarms(story):
-        st.warning(message, icon=":material/warning:")
+        st.warning(widgets.plain(message), icon=":material/warning:")
     if why := feed.damage(run):
-        st.warning(f"Not all of this run can be shown: {why}", icon=":material/broken_image:")
+        st.warning(f"Not all of this run can be shown: {widgets.plain(why)}", icon=":material/broken_image:")
     if state == "queued":
         queue(run)
     tiles(run, status, story)
@@ -55,9 +55,9 @@ def heading(run: Run, status: dict) -> None:
         st.markdown(f"{widgets.badge(status['state'])}{hanging} :gray[{run.id}]", width="stretch")
         controls(run, status)
     if problem := st.session_state.pop("refused", None):
-        st.error(problem, icon=":material/block:")
+        widgets.refusal(problem)
     if status["reason"]:
-        (st.error if status["state"] in ("failed", "lost") else st.info)(status["reason"])
+        (st.error if status["state"] in ("failed", "lost") else st.info)(widgets.plain(status["reason"]))
 
 
 def controls(run: Run, status: dict) -> None:
@@ -129,7 +129,7 @@ def queue(run: Run) -> None:
     place = ffcore.position(run)
     training = widgets.latest(runs, lambda r: r.state == "running")
     left = training and widgets.duration(training.status()["eta"])
-    now = f" “{training.title()}” is training now, {left} left." if training else ""
+    now = f" “{widgets.title(training)}” is training now, {left} left." if training else ""
     st.info(
         f"**Queued: number {place} in line.**{now} It starts by itself when a place is free; there is one for each "
         "GPU, or for every two processor cores.",
@@ -146,7 +146,8 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
                 "Test accuracy",
                 widgets.percent(result["test_accuracy"]),
                 border=True,
-                help=f"{result['readout']} read-out; accuracy on the test images has been measured {status['test_touches']}×; "
+                help=f"{widgets.plain(result['readout'])} read-out; accuracy on the test images has been measured "
+                f"{status['test_touches']}×; "
                 "64 fixed test samples are shown throughout",
             )
         else:
@@ -278,7 +279,7 @@ def over(run: Run, result: dict) -> None:
         figure = (
             ""
             if share is None
-            else f": **{widgets.percent(share)}** of {kind} images right by its {result['readout']} read-out"
+            else f": **{widgets.percent(share)}** of {kind} images right by its {widgets.plain(result['readout'])} read-out"
         )
         st.markdown(f"{ending}{figure}.", width="stretch")
         if st.button("See the run", type="primary", icon=":material/fact_check:", help="confusions, worst errors, settings"):
@@ -305,8 +306,8 @@ st.html(
 )  # nothing jumps
 if (result := chosen.status()["result"]) and not widgets.is_live(chosen):
     over(chosen, result)
-period = pace(chosen.status()) if widgets.is_live(chosen) and st.query_params.get("live") != "0" else None
-st.fragment(watch, run_every=period)(chosen, period)
+period = widgets.pace(pace(chosen.status())) if widgets.is_live(chosen) else None
+widgets.part("This run", watch, chosen, period, every=period)
 widgets.share(chosen.command(), python_for(chosen))
 widgets.explain(
     """

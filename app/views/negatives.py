@@ -41,22 +41,16 @@ def choose_run() -> Run | None:
     asked = next((r for r in runs if r.id == st.query_params.get("run")), default)
     if asked not in able:
         why = "has not finished" if asked.config["negatives"] else "learnt without negatives"
-        st.info(f"“{asked.title()}” {why}; here is “{default.title()}”.")
+        st.info(f"“{widgets.title(asked)}” {why}; here is “{widgets.title(default)}”.")
         st.query_params["run"] = default.id
     return widgets.pick_run(able, default)
-
-
-def turn(step: int, n: int) -> None:
-    st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
 
 
 def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
     """Images (n, C, H, W) uint8 and their classes (n,): the chosen one, then stored samples, its possible partners."""
     source = widgets.choose(st.segmented_control, "Image", "image", SOURCES, "sample", required=True)
     n, classes = len(samples["labels"]), run.config["facts"]["classes"]
-    st.session_state.setdefault("digit", widgets.asked_number("digit", 1, n, 1))
-    st.session_state.digit = min(st.session_state.digit, n)
-    mine = None
+    digit, mine = widgets.digit(n) - 1, None
     if source == "draw":
         mine = drawn(run)
     elif source == "upload":
@@ -67,17 +61,15 @@ def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
         st.caption("What the net sees", text_alignment="center")
         label = choose_class(run, mine)
         return np.concatenate([image[None], samples["images"][: n - 1]]), np.array([label, *samples["labels"][: n - 1]])
-    digit = st.session_state.digit - 1
     if source == "sample":
-        is_a = f"Test image {digit + 1} of {n} · its class is **{classes[int(samples['labels'][digit])]}**"
-        st.html(charts.picture(samples["images"][digit], is_a.replace("*", ""), 200))
-        st.caption(is_a, text_alignment="center")
+        is_a, true = f"Test image {digit + 1} of {n} · its class is ", str(classes[int(samples["labels"][digit])])
+        st.html(charts.picture(samples["images"][digit], is_a + true, 200))
+        st.caption(f"{is_a}**{widgets.plain(true)}**", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center", gap="xsmall"):
-            st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n))
-            st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), type="primary")
+            st.button("Previous", icon=":material/arrow_back:", on_click=widgets.turn, args=(-1, n))
+            st.button("Next", icon=":material/arrow_forward:", on_click=widgets.turn, args=(1, n), type="primary")
         st.number_input(f"Or its number, 1 to {n}", 1, n, key="digit")
-        st.query_params["digit"] = str(st.session_state.digit)
-        widgets.ways(run, "draw", digit=st.session_state.digit)
+        widgets.ways(run, "draw", digit=digit + 1)
     else:
         st.caption(f"Until then the pairs below are made of test image {digit + 1}.")
     order = np.r_[digit, np.delete(np.arange(n), digit)]
@@ -93,7 +85,7 @@ def drawn(run: Run):
     try:
         return ffcore.data.centred(drawing, tuple(run.config["facts"]["shape"]))
     except ffcore.Refused as error:
-        st.caption(str(error))
+        st.caption(widgets.plain(error))
         return None
 
 
@@ -102,7 +94,7 @@ def choose_class(run: Run, image) -> int:
     classes = run.config["facts"]["classes"]
     said = int(own.net(run).predict(image)[0])
     key = "class_" + hashlib.blake2b(image.numpy().tobytes(), digest_size=8).hexdigest()  # the next image is asked anew
-    hint = f"The net reads it as {classes[said]}; say so if it is something else"
+    hint = f"The net reads it as {widgets.plain(classes[said])}; say so if it is something else"
     return st.selectbox("What is it?", range(len(classes)), said, format_func=lambda c: str(classes[c]), key=key, help=hint)
 
 
@@ -214,7 +206,7 @@ def show(run: Run) -> None:
     """The image, one strategy to adjust, and all of them side by side."""
     samples = feed.samples(run)
     if samples is None:
-        st.error(f"{feed.damage(run)}; choose another run.", icon=":material/block:")
+        widgets.refusal(f"{feed.damage(run)}; choose another run.")
         return
     if not own.net(run).model.has_goodness:
         st.info("This net has no goodness, so it cannot say how far a negative is from a positive. Choose another run.")
@@ -378,9 +370,9 @@ with slot:
     try:
         if chosen:
             own.net(chosen).model  # noqa: B018  (read here, where a damaged one is told)
-            st.fragment(show)(chosen)
+            widgets.part("This run", show, chosen)
     except (ffcore.Refused, ffcore.Failed) as error:
-        st.error(str(error), icon=":material/block:")
+        widgets.refusal(error)
     if chosen is None:
         widgets.empty("No finished run has learnt from negatives yet. It takes a minute.", "Train one", "views/train.py")
     if not widgets.hidden("study"):

@@ -59,7 +59,7 @@ def contest(both: list[dict[str, Any]]) -> str:
         return "One of them has no validation accuracy, so there is no winner to name."
     level = 0.95 * min(values[-1] for values in finals)
     reached = [int(np.argmax(np.nan_to_num(told["accuracy"]) >= level)) for told in both]
-    parts = [f"**{told['title']}** {when_of(told, at)}" for told, at in zip(both, reached, strict=True)]
+    parts = [f"**{widgets.plain(told['title'])}** {when_of(told, at)}" for told, at in zip(both, reached, strict=True)]
     return f"To {level:.1%} right on validation images: {parts[0]}; {parts[1]}."
 
 
@@ -127,10 +127,10 @@ def show(runs: list[Run]) -> None:
         )
     replay(pack(both, [told["stamp"] for told in both], axes, start), key="replay", on_stop=stopped)
     for run, told in zip(runs, both, strict=True):
-        st.caption((f"{run.title()}: " if len(runs) > 1 else "") + " ".join(notes(run, told)))
+        st.caption(widgets.plain((f"{run.title()}: " if len(runs) > 1 else "") + " ".join(notes(run, told))))
     with st.container(horizontal=True):
         for run, told in zip(runs, both, strict=True):
-            name = "Numbers as CSV" + f", {run.config['model']['name']}" * (len(runs) > 1)
+            name = "Numbers as CSV" + f", {widgets.plain(run.config['model']['name'])}" * (len(runs) > 1)
             text = charts.csv_text(*drawn.table(told))
             st.download_button(name, text, f"replay-{run.id}.csv", "text/csv", icon=":material/download:", key=f"csv.{run.id}")
         widgets.share(
@@ -193,11 +193,11 @@ with widgets.told_if_broken("This replay"):
         beside = widgets.choose(st.selectbox, "Race against", "beside", names, "none") if others else "none"
         first = others[0] if others and beside == "none" else None
         if first:
-            label = f"Race {first.config['model']['name']}"
-            st.button(label, icon=":material/sports_score:", on_click=race, args=(first.id,), help=first.title())
+            label = f"Race {widgets.plain(first.config['model']['name'])}"
+            st.button(label, icon=":material/sports_score:", on_click=race, args=(first.id,), help=widgets.title(first))
     racing = [chosen, *(other for other in others if other.id == beside)]
     live = [widgets.is_live(run) for run in racing]
-    st.fragment(watch, run_every=3 if any(live) else None)(racing, live)
+    st.fragment(watch, run_every=widgets.pace(3) if any(live) else None)(racing, live)
 
 widgets.explain(
     """

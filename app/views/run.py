@@ -68,7 +68,7 @@ def repeat(run: Run) -> None:
                 with st.spinner("Starting …"):
                     made = ffcore.submit(**{**asked, "seed": seed})
             except (ffcore.Refused, ffcore.Failed) as error:
-                st.error(str(error), icon=":material/block:")
+                widgets.refusal(error)
             else:
                 st.switch_page("views/live.py", query_params={"run": made.id})
         public = asked["data"] in ffcore.data.DATASETS
@@ -94,7 +94,7 @@ def describe(run: Run) -> None:
             try:
                 ffcore.annotate(run, tags, note)
             except (ffcore.Refused, ffcore.Failed) as error:
-                st.error(str(error), icon=":material/block:")
+                widgets.refusal(error)
             else:
                 st.rerun()
 
@@ -108,17 +108,17 @@ def figures(result: dict[str, Any], touches: int) -> None:
     with st.grid(4, min_column_width=150, gap="small"):
         for name, row in result["readouts"].items():
             if row["test"] is None:
-                st.metric(f"Validation, {name}", widgets.percent(row["validation"]), delta="not tested", **small)
+                st.metric(f"Validation, {widgets.plain(name)}", widgets.percent(row["validation"]), delta="not tested", **small)
             else:
                 held = f"validation {widgets.percent(row['validation'])}"
-                st.metric(f"Test accuracy, {name}", widgets.percent(row["test"]), delta=held, **small)
+                st.metric(f"Test accuracy, {widgets.plain(name)}", widgets.percent(row["test"]), delta=held, **small)
         for row in result["layers"]:
             if row["validation_accuracy"] is not None:
                 name = f"Layer {row['layer']} alone"
                 st.metric(name, widgets.percent(row["validation_accuracy"]), delta="validation", **small)
     st.caption(
-        f"The {result['readout']} read-out is the one that counts. Accuracy on the test images has been measured "
-        f"**{touches}×**; 64 fixed test samples are shown throughout."
+        f"The {widgets.plain(result['readout'])} read-out is the one that counts. Accuracy on the test images has been "
+        f"measured **{touches}×**; 64 fixed test samples are shown throughout."
     )
 
 
@@ -303,7 +303,7 @@ def show(run: Run, status: dict[str, Any]) -> None:
     """The page below the buttons."""
     result, evaluation, epochs = status["result"], feed.evaluation(run), run.snapshots()
     if why := feed.damage(run):
-        st.warning(f"Not all of this run can be shown: {why}", icon=":material/broken_image:")
+        st.warning(f"Not all of this run can be shown: {widgets.plain(why)}", icon=":material/broken_image:")
     if result:
         with widgets.told_if_broken("The figures"):
             figures(result, status["test_touches"])

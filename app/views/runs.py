@@ -1,6 +1,7 @@
 """Runs: every run on this machine in one table; filter, compare, tag, delete with a way back, export and import."""
 
 import html
+import zlib
 from typing import Any
 
 import shelf
@@ -44,7 +45,7 @@ def bring_back(names: list[str]) -> None:
         except ffcore.Refused as error:
             st.session_state.setdefault("refusals", []).append(str(error))
         else:
-            st.session_state.setdefault("told", []).append(f"{run.title()} is back.")
+            st.session_state.setdefault("told", []).append(f"{widgets.title(run)} is back.")
     st.session_state.pop("discarded", None)
 
 
@@ -63,7 +64,7 @@ def messages() -> None:
     for message in st.session_state.pop("told", []):
         st.success(message, icon=":material/check:")
     for message in st.session_state.pop("refusals", []):
-        st.error(message, icon=":material/block:")
+        widgets.refusal(message)
     there = {run.dir.name: run for run in ffcore.discarded()}
     if gone := [name for name in st.session_state.get("discarded", []) if name in there]:
         what = f"“{widgets.plain(there[gone[0]].title())}” is" if len(gone) == 1 else f"{len(gone)} runs are"
@@ -95,9 +96,9 @@ def import_box() -> None:
             try:
                 run = ffcore.import_zip(file)
             except (ffcore.Refused, ffcore.Failed) as error:
-                st.error(str(error), icon=":material/block:")
+                widgets.refusal(error)
             else:
-                st.session_state.told = [f"Imported {run.title()} as {run.id}."]
+                st.session_state.told = [f"Imported {widgets.title(run)} as {run.id}."]
                 st.query_params["run"] = run.id
                 st.rerun()
 
@@ -140,10 +141,7 @@ def several(widget, label: str, key: str, options: list[str], default: list[str]
     else:
         st.session_state[spot] = [name for name in before if name in options]
     chosen = widget(label, options, key=spot, **more)
-    if chosen == default:
-        st.query_params.pop(key, None)
-    else:
-        st.query_params[key] = ",".join(chosen)
+    widgets.put(key, ",".join(chosen), ",".join(default))
     return chosen
 
 
@@ -153,11 +151,12 @@ def table(shown: list[tuple[Run, dict]], columns: list[str]) -> list[Run]:
         "<style>.st-key-narrow {display: none}"
         "@media (max-width: 640px) {.st-key-wide {display: none} .st-key-narrow {display: block}}</style>"
     )
+    ids = " ".join(run.id for run, _ in shown)
     with st.container(key="wide"):
         told = st.dataframe(
             [r for _, r in shown],
             hide_index=True,
-            key="table",
+            key=f"table.{zlib.crc32(ids.encode())}",  # ticks are numbers of rows: other rows begin with none
             on_select="rerun",
             selection_mode="multi-row",
             column_order=["state", "run", "test", "validation", *columns],
@@ -216,6 +215,10 @@ def compare(ticked: list[Run]) -> None:
 
 def actions(ticked: list[Run], visible: list[Run]) -> None:
     """What can be done with the ticked runs, or with the one that is picked by name."""
+    tick = ticked[0].id if len(ticked) == 1 else None
+    if tick and tick != st.session_state.get("ticked"):  # once: the box below may then choose another
+        st.query_params["run"] = tick
+    st.session_state.ticked = tick
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(ticked) > 1:
             st.markdown(f"**{len(ticked)} runs ticked**", width="content")
@@ -223,8 +226,6 @@ def actions(ticked: list[Run], visible: list[Run]) -> None:
             own = [run for run in ticked if not run.bundled]
             st.button("Delete", icon=":material/delete:", on_click=shelf.discard, args=(own,), disabled=not own)
             return
-        if ticked:
-            st.query_params["run"] = ticked[0].id
         chosen = widgets.pick_run(visible, visible[0])
         for view, label, icon, fits in (
             ("run", "Open", "fact_check", not chosen.problem),
@@ -236,7 +237,7 @@ def actions(ticked: list[Run], visible: list[Run]) -> None:
         shelf.export_button(chosen)
         st.button("Delete", icon=":material/delete:", on_click=shelf.discard, args=([chosen],), disabled=chosen.bundled)
     if chosen.problem:
-        st.error(f"This directory is damaged: {chosen.problem}.")
+        st.error(f"This directory is damaged: {widgets.plain(chosen.problem)}.")
 
 
 st.title("Runs")

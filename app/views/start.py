@@ -17,28 +17,26 @@ def reading(goodness: np.ndarray, true: int, classes: list[str], votes: list[int
     for layer, winner in enumerate(favourites):
         second = np.sort(goodness[:, layer])[-2]
         best = goodness[winner, layer]
-        words.append(f"layer {layer + 1} prefers **{classes[winner]}** ({best:.2f}, next {second:.2f})")
+        words.append(f"layer {layer + 1} prefers **{widgets.plain(classes[winner])}** ({best:.2f}, next {second:.2f})")
     answer = int(goodness[:, votes].sum(1).argmax())
     sentence = ", ".join(words[:-1]) + (" and " if len(words) > 1 else "") + words[-1]
-    right = "and that is right" if answer == true else f"but it is a **{classes[true]}**"
-    return f"{sentence[0].upper()}{sentence[1:]}; so {who} **{classes[answer]}**, {right}."
+    right = "and that is right" if answer == true else f"but it is a **{widgets.plain(classes[true])}**"
+    return f"{sentence[0].upper()}{sentence[1:]}; so {who} **{widgets.plain(classes[answer])}**, {right}."
 
 
 def show(run: Run) -> None:
     """The digit, its heat map, the epoch slider, where to go from here, and all samples."""
-    samples, epochs, classes = feed.samples(run), run.snapshots(), run.config["facts"]["classes"]
     if not feed.showable(run):
         st.rerun()  # damaged since the page was painted: once more as a whole, with another run
+    samples, epochs, classes = feed.samples(run), run.snapshots(), [str(c) for c in run.config["facts"]["classes"]]
     n, last = len(samples["labels"]), epochs[-1]
     if st.session_state.get("follow", "epoch" not in st.query_params):
         st.session_state.epoch = last
     else:
         st.session_state.setdefault("epoch", widgets.asked_number("epoch", 0, last, last))
-    st.session_state.setdefault("digit", widgets.asked_number("digit", 1, n, 1))
-    st.session_state.digit = min(st.session_state.digit, n)
     near = sorted(epochs, key=lambda e: abs(e - st.session_state.epoch))
     epoch, snapshot = next((e, s) for e in near if (s := feed.snapshot(run, e)))  # a damaged one is passed over
-    digit = st.session_state.digit - 1
+    digit = widgets.digit(n) - 1
     true = int(samples["labels"][digit])
     depth = snapshot["goodness"].shape[2] if "goodness" in snapshot else 0
     by_sums = not depth or widgets.by_goodness(run)  # else the net answers by something that no snapshot holds
@@ -53,11 +51,17 @@ def show(run: Run) -> None:
     with left:  # pictures and tables come a moment after text, into room that is kept for them: nothing jumps
         name = f"test image {digit + 1} of {n}, class {classes[true]}"
         st.container(height=240, border=False).html(charts.picture(samples["images"][digit], name))
-        st.caption(f"Test image {digit + 1} of {n} · its class is **{classes[true]}**", text_alignment="center")
+        is_a = f"its class is **{widgets.plain(classes[true])}**"
+        st.caption(f"Test image {digit + 1} of {n} · {is_a}", text_alignment="center")
         with st.container(horizontal=True, horizontal_alignment="center"):
-            st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n), shortcut="left")
+            st.button("Previous", icon=":material/arrow_back:", on_click=widgets.turn, args=(-1, n), shortcut="left")
             st.button(
-                "Next digit", icon=":material/arrow_forward:", on_click=turn, args=(1, n), shortcut="right", type="primary"
+                "Next digit",
+                icon=":material/arrow_forward:",
+                on_click=widgets.turn,
+                args=(1, n),
+                shortcut="right",
+                type="primary",
             )
     with main:
         if depth:
@@ -73,7 +77,7 @@ def show(run: Run) -> None:
             room = st.container(height=60 + 43, border=False)
             room.html(charts.goodness_table(table, classes, true, rows))
             why = "learnt without labels, so there are none to try on" if run.config["negatives"] else "has no goodness"
-            st.markdown(f"This net {why}; its softmax read-out says **{classes[said[digit]]}**.")
+            st.markdown(f"This net {why}; its softmax read-out says **{widgets.plain(classes[said[digit]])}**.")
         if len(epochs) > 1:
             room = st.container(height=84, border=False)  # as high as a slider, which also comes late
             room.slider("Turn time back: epochs of training", epochs[0], last, key="epoch", on_change=moved, args=(last,))
@@ -82,19 +86,14 @@ def show(run: Run) -> None:
     when = f"after epoch {epoch}" if epoch else "before training"
     st.markdown(f"**{right} of {n} test images read right**{'' if by_sums else ' by the sums'} {when}")
     st.html(charts.contact_sheet(samples["images"], samples["labels"], said, classes, digit))
-    facts = run.config["facts"]
-    st.caption(f"{n} fixed test images of {facts['data_title']}, each with what {who}. {facts['provenance']}")
+    title, provenance = (widgets.plain(run.config["facts"][key]) for key in ("data_title", "provenance"))
+    st.caption(f"{n} fixed test images of {title}, each with what {who}. {provenance}")
     with st.container(horizontal=True):
         file = f"{'goodness' if depth else 'scores'}-{run.id}-image-{digit + 1}-epoch-{epoch}.csv"
         lines = [[name, *values] for name, values in zip(classes, table, strict=True)]
         text = charts.csv_text(["label", *rows], lines)
         st.download_button("Heat map as CSV", text, file, "text/csv", icon=":material/download:")
         widgets.share(run.command(), repeat(run, digit, epoch, depth))
-
-
-def turn(step: int, n: int) -> None:
-    st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
-    st.query_params["digit"] = str(st.session_state.digit)
 
 
 def moved(last: int) -> None:
@@ -130,11 +129,20 @@ def banner(run: Run) -> None:
     if status["state"] != "running":
         st.rerun()
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
-        st.markdown(f"{widgets.badge('running')} **{run.title()}**", width="content")
+        st.markdown(f"{widgets.badge('running')} **{widgets.title(run)}**", width="content")
         done = min(1.0, status["step"] / max(1, status["steps"]))
         st.progress(done, f"epoch {status['epoch']:.1f} of {status['epochs']}, {widgets.duration(status['eta'])} left")
         if st.button("Watch it live", icon=":material/monitoring:"):
             st.switch_page("views/live.py", query_params={"run": run.id})
+
+
+def reached(run: Run) -> str:
+    """How many test images it reads right, as the end of a sentence; nothing where its files do not say."""
+    result, n = run.status()["result"] or {}, run.config["facts"]["sizes"].get("test")
+    share, readout = result.get("test_accuracy"), result.get("readout")
+    if not (feed.is_share(share) and isinstance(n, int) and isinstance(readout, str)):
+        return ""
+    return f", {widgets.percent(share)} of {n:,} test images right by its {widgets.plain(readout)} read-out"
 
 
 PLACES = {  # page → heading, what is there, icon
@@ -167,7 +175,7 @@ st.markdown(
 
 running = widgets.latest(runs, lambda r: r.state == "running")
 if running:
-    st.fragment(banner, run_every=1)(running)
+    st.fragment(banner, run_every=widgets.pace(1))(running)
 finished = sorted((r for r in runs if r.state == "done"), key=lambda r: not r.config["negatives"])  # with goodness first
 learnt = [running] if running and running.status()["epoch"] else []
 default = next((r for r in [*learnt, *finished, *runs] if feed.showable(r)), None)
@@ -175,20 +183,14 @@ if default is None:
     widgets.empty("No net has been trained here yet. It takes a minute.", "Train the first one", "views/train.py")
 
 chosen = widgets.asked_run(runs, default)
+st.query_params["run"] = chosen.id
 if not feed.showable(chosen):
     why = feed.damage(chosen)
-    st.info(f"“{chosen.title()}” has nothing to show{f' ({why})' if why else ' yet'}; here is “{default.title()}”.")
+    missing = f" ({widgets.plain(why)})" if why else " yet"
+    st.info(f"“{widgets.title(chosen)}” has nothing to show{missing}; here is “{widgets.title(default)}”.")
     chosen = default
-result = chosen.status()["result"] or {}
-facts = chosen.config["facts"]
-told = (
-    f", {widgets.percent(result['test_accuracy'])} of {facts['sizes']['test']:,} test images right by its "
-    f"{result['readout']} read-out"
-    if result.get("test_accuracy")
-    else ""
-)
-st.caption(f"On screen: {chosen.title()}{told}.")
-st.fragment(show, run_every=2 if chosen.state == "running" else None)(chosen)
+st.caption(f"On screen: {widgets.title(chosen)}{reached(chosen)}.")
+widgets.part(f"“{chosen.title()}”", show, chosen, every=widgets.pace(2) if chosen.state == "running" else None)
 if not widgets.hidden("pages"):
     strip()
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import charts
@@ -20,10 +21,7 @@ with st.container(border=True):
         st.session_state.setdefault("seed", widgets.asked_number("seed", 0, 999_999_999, 0))
         seed = st.number_input("Random seed", 0, 999_999_999, key="seed", width=150,
                                help="the same seed gives the same weights, bit for bit")  # fmt: skip
-        if seed:
-            st.query_params["seed"] = str(seed)
-        else:
-            st.query_params.pop("seed", None)
+        widgets.put("seed", seed, 0)
 slot = st.container()  # painted at once; torch loads behind the skeleton
 
 
@@ -162,6 +160,7 @@ def asked_settings(request: dict) -> dict:
         return {}
     try:
         given = ffcore.parse_settings(asked)
+        refuse_files(given)
         ffcore.configure(**request, set=given)
     except ffcore.Refused as error:
         st.warning(f"The settings in the address do not fit and are left out: {widgets.plain(str(error))}")
@@ -170,6 +169,15 @@ def asked_settings(request: dict) -> dict:
         st.info("Set by the link that led here: " + ", ".join(widgets.quote(text) for text in asked), icon=":material/link:")
         st.button("Forget them", icon=":material/close:", on_click=lambda: st.query_params.pop("set"), key="forget")
     return given
+
+
+def refuse_files(given: dict) -> None:
+    """No address opens a file of this machine: images are named by `?data=`, and weights by the id of a run that is here."""
+    if "data.name" in given:
+        raise ffcore.Refused("data.name cannot be set by a link; choose the images below")
+    source = str(given.get("train.init_from") or "")
+    if source and re.sub(r"@\d+$", "", source) not in [run.id for run in ffcore.list_runs()]:
+        raise ffcore.Refused(f"train.init_from={source}: no run here has this id; a link says ID or ID@EPOCH")
 
 
 def put_settings(settings: dict) -> None:
@@ -249,7 +257,8 @@ try:
         st.code(ffcore.command(config), language="bash", wrap_lines=True)
 except ffcore.Refused as error:
     config = None
-    ready.error(str(error), icon=":material/block:")
+    with ready:
+        widgets.refusal(error)
 
 if launch.button(
     "Start training", type="primary", icon=":material/play_arrow:", key="start", disabled=config is None or ffcore.read_only()
@@ -258,7 +267,8 @@ if launch.button(
         with ready, st.spinner("Starting …"):
             run = ffcore.submit(**request)
     except (ffcore.Refused, ffcore.Failed) as error:
-        ready.error(str(error), icon=":material/block:")
+        with ready:
+            widgets.refusal(error)
     else:
         st.switch_page("views/live.py", query_params={"run": run.id})
 

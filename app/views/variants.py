@@ -176,7 +176,7 @@ def show_knobs(item: dict, plain: dict) -> tuple[dict[str, Any] | None, str]:
         try:
             config = ffcore.configure(**request)
         except ffcore.Refused as error:
-            st.error(str(error), icon=":material/block:")
+            widgets.refusal(error)
             return None, ""
         time = how_long(config)
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -207,7 +207,7 @@ def refusal(*keys: str) -> None:
     key, said = st.session_state.get("refusal", ("", ""))
     if key in keys:
         del st.session_state.refusal
-        st.error(said, icon=":material/block:")
+        widgets.refusal(said)
 
 
 def submit(key: str, request: dict[str, Any], shows: bool) -> None:
@@ -229,7 +229,7 @@ def submit(key: str, request: dict[str, Any], shows: bool) -> None:
 
 def period_of(*runs: Run | None) -> float | None:
     """Seconds between looks while one of these runs moves, and the reader wants that."""
-    return 1.0 if st.query_params.get("live") != "0" and any(r and widgets.is_live(r) for r in runs) else None
+    return widgets.pace(1) if any(r and widgets.is_live(r) for r in runs) else None
 
 
 def show_traces(run: Run, other: Run | None, item: dict, plain: dict, period: float | None) -> None:
@@ -323,23 +323,18 @@ def differences(run: Run, other: Run) -> str:
 # One digit through both
 
 
-def turn(step: int, n: int) -> None:
-    st.session_state.digit = (st.session_state.digit - 1 + step) % n + 1
-
-
 def show_digit(run: Run, other: Run | None, item: dict, plain: dict) -> None:
     """A test image, and what both nets make of it."""
     with widgets.told_if_broken("The digit"):
         samples, classes = feed.samples(run), run.config["facts"].get("classes")
         if samples is None or not own.has_weights(run):
             why = feed.damage(run)
-            (st.error if why else st.caption)(why or "This run has saved no net yet; the digit comes when it has.")
+            (st.error if why else st.caption)(
+                widgets.plain(why or "") or "This run has saved no net yet; the digit comes when it has."
+            )
             return
         n = len(samples["labels"])
-        st.session_state.setdefault("digit", widgets.asked_number("digit", 1, n, 1))
-        st.session_state.digit = min(st.session_state.digit, n)
-        st.query_params["digit"] = str(st.session_state.digit)
-        digit = st.session_state.digit - 1
+        digit = widgets.digit(n) - 1
         image, true = samples["images"][digit], int(samples["labels"][digit])
         left, main = st.columns([1, 2.6], gap="medium")
         with left:
@@ -347,8 +342,8 @@ def show_digit(run: Run, other: Run | None, item: dict, plain: dict) -> None:
             st.html(charts.picture(image, f"{is_a}{classes[true]}", 200))
             st.caption(f"{is_a}**{widgets.plain(str(classes[true]))}**", text_alignment="center")
             with st.container(horizontal=True, horizontal_alignment="center", gap="xsmall"):
-                st.button("Previous", icon=":material/arrow_back:", on_click=turn, args=(-1, n))
-                st.button("Next", icon=":material/arrow_forward:", on_click=turn, args=(1, n), type="primary")
+                st.button("Previous", icon=":material/arrow_back:", on_click=widgets.turn, args=(-1, n))
+                st.button("Next", icon=":material/arrow_forward:", on_click=widgets.turn, args=(1, n), type="primary")
             widgets.ways(run, "draw", digit=digit + 1)
         with main:
             answer(run, item, image, true)
@@ -489,11 +484,10 @@ with slot:
         others = plain_runs(runs, chosen, flawed) if name != PLAIN else []
         beside = others[0] if others else None
         period = period_of(chosen, beside)
-        st.fragment(show_traces, run_every=period)(chosen, beside, item, plain, period)
+        widgets.part("Its traces", show_traces, chosen, beside, item, plain, period, every=period)
         widgets.ways(chosen, "live", "replay", "health", "run")
         st.header("The same digit through both" if name != PLAIN else "A digit through it")
-        with widgets.told_if_broken("The digit"):
-            st.fragment(show_digit)(chosen, plain_net(chosen, others), item, plain)
+        widgets.part("The digit", show_digit, chosen, plain_net(chosen, others), item, plain)
     kept = failures(name, honest, presets)
     if kept:
         st.header("How it fails, and what fixes it")
