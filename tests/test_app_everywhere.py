@@ -17,10 +17,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 APP = Path(__file__).resolve().parents[1] / "app"
 PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (APP / "main.py").read_text("utf-8"))
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
-WORDS = """() => {
-  const main = document.querySelector("[data-testid='stMain']").cloneNode(true);
-  main.querySelectorAll("style, script, .live-room, [data-testid='stPopover']").forEach((part) => part.remove());
-  return main.textContent.replace(/\\s+/g, " ").trim();
+VIEW = """() => {
+  const main = document.querySelector("[data-testid='stMain']"), words = main.cloneNode(true);
+  words.querySelectorAll("style, script, .live-room, [data-testid='stPopover']").forEach((part) => part.remove());
+  const all = (what, told) => [...main.querySelectorAll(what)].map(told);
+  const values = all("input, textarea, [role='slider']", (part) => part.getAttribute("aria-valuetext") ?? part.value);
+  const pictures = all("img", (part) => part.src.startsWith("data:") ? part.src : part.alt);
+  return JSON.stringify([words.textContent.replace(/\\s+/g, " ").trim(), values, pictures]);
 }"""
 
 
@@ -99,7 +102,7 @@ def test_a_page_is_whole_readable_and_local_and_its_address_shows_the_same_to_ot
     stranger.goto(reader.url)
     still(stranger)
     both = (reader, stranger)
-    wait(lambda: len({tab.evaluate(WORDS) for tab in both}) == 1, 20, f"{reader.url} shows something else to others")
+    wait(lambda: len({tab.evaluate(VIEW) for tab in both}) == 1, 20, f"{reader.url} shows something else to others")
     hosts = {urlparse(url).hostname for url in reader.asked if urlparse(url).scheme not in ("data", "blob", "about")}
     assert (light, dark) == ([], [])
     assert wide <= 0, f"{wide} px too wide for a phone"
