@@ -10,6 +10,9 @@ from conftest import make_toy, toy_config
 from ffcore import goodness, labels
 from ffcore.config import TrainSettings, configure, parse_grid, resolve
 from ffcore.errors import Failed, Refused
+from ffcore.models import MODELS
+from ffcore.models.ff import ForwardForward
+from ffcore.negatives import STRATEGIES
 from ffcore.training import Trainer, build_model, keep, moved
 
 
@@ -45,6 +48,28 @@ def test_layer_1_shortcut_equals_brute_force_for_every_label(toy, norm, how, val
     soft = labels.neutral(20, net.classes)
     first = net.activities(labels.Sample(image, soft))[0]
     torch.testing.assert_close(first, torch.relu(brute_force(net, image, soft)), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if issubclass(MODELS[name], ForwardForward)])
+def test_how_many_labels_are_tried_at_once_changes_no_goodness(toy, monkeypatch, name):
+    """On a GPU many labels share a batch; a stand-in for it says how many, a last group of fewer among them."""
+    net = MODELS[name](MODELS[name].Settings(), toy.shape, 5, seed=3)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.1 * torch.rand(parameter.shape, generator=torch.Generator().manual_seed(0))
+    image = toy.train.x[:7].float() / 255
+    one_by_one = net.label_goodness(image)
+    assert not torch.allclose(one_by_one[:, 0], one_by_one[:, 1])
+    for together in (2, 3, 5):
+        monkeypatch.setattr(net, "labels_at_once", lambda *_, n=together: n)
+        torch.testing.assert_close(net.label_goodness(image), one_by_one)
+
+
+def test_a_gpu_tries_as_many_labels_at_once_as_fit_a_batch_and_a_processor_one(toy):
+    net = build_model(toy_config("ff"), toy)
+    net.classes = 200
+    assert [net.labels_at_once(n, gpu=True) for n in (1, 512, 8_192, 100_000)] == [200, 32, 2, 1]
+    assert net.labels_at_once(512, gpu=False) == 1
 
 
 def test_layer_1_is_bit_equal_with_and_without_a_layer_above(toy):
@@ -97,6 +122,16 @@ def test_the_short_way_through_rectified_units_has_the_gradient_of_the_long_one(
 
     for a, b in zip(gradients(True), gradients(False), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_model_with_losses_of_its_own_finds_a_gradient_in_activities(toy):
+    net = build_model(toy_config("ff"), toy)
+    assert net.short
+    x, y = toy.train.x[:20].float() / 255, toy.train.y[:20]
+    pair = STRATEGIES["wrong_label"]()(x, y, net.view(), torch.Generator().manual_seed(0))
+    for layer, z, h in net.climb(pair, net.view(), 2, {0, 1}):
+        (slope,) = torch.autograd.grad(h.sum(), net.biases[layer])
+        torch.testing.assert_close(slope, (z > 0).sum(0).float())
 
 
 def test_peer_normalisation_wakes_a_unit_that_never_fires(toy):

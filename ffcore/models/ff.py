@@ -16,6 +16,8 @@ from ffcore.labels import Sample
 from ffcore.models import MODELS
 from ffcore.models.base import LayerSettings, Model, PairSettings, Term, UnitSettings
 
+ROWS = 16_384  # of a batch of label hypotheses on a GPU, labels × images
+
 
 class View:
     """One step's window on the net: computes layer 1's image product once, for the strategy and for the training step."""
@@ -125,7 +127,7 @@ class ForwardForward(Model):
         return settings.widths
 
     def has_short_way(self) -> bool:
-        """Are layers ReLU units whose loss asks for no more than their mean square and mean drive? Those have a shorter way."""
+        """Are layers ReLU units of which `term` needs no more than the mean square and mean drive? Then its gradient is shorter."""
         settings, kept = self.settings, ("activate", "activity", "context", "goodness", "extra", "penalty")
         as_here = all(getattr(type(self), name) is getattr(ForwardForward, name) for name in kept)
         return (
@@ -266,7 +268,7 @@ class ForwardForward(Model):
                 else:
                     # detach: no error crosses a layer
                     z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
-                h = self.activity(layer, z.detach() if self.short else z, given)
+                h = self.activity(layer, z, given)
             yield layer, z, h
 
     def pair_drive(self, pair, view: View) -> Tensor:
@@ -289,7 +291,7 @@ class ForwardForward(Model):
 
     def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
         """The local loss of one layer from its stacked drive and activity, (2B, n)."""
-        g, drive = formulas.rectified(z, h) if self.short else (self.goodness(layer, h), None)
+        g, drive = formulas.rectified(z, h.detach()) if self.short else (self.goodness(layer, h), None)
         loss = self.objective(*self.logits(layer, g).chunk(2))
         pos, neg = g.detach().chunk(2)
         loss = (loss * self.weight(layer, pos, neg)).mean()
@@ -322,16 +324,23 @@ class ForwardForward(Model):
     def label_goodness(self, image, layers=0, view=None):
         base, s = (view or self).base(image)
         table = self.settings.label_value * self.label_table()
-        # one label at a time stays in a processor's cache; a GPU is quicker with all of them in one batch
-        together = self.classes if image.is_cuda else 1
+        together = self.labels_at_once(len(image), image.is_cuda)
         every = torch.arange(self.classes, device=image.device).repeat_interleave(len(image)).view(self.classes, -1)
-        shown = image if together == 1 else image.expand(together, *image.shape).flatten(0, 1)
+        looks = type(self).context is not ForwardForward.context  # only then is there one copy of the images for each label
         out = []
         for c in range(0, self.classes, together):
-            drive = torch.addcmul(base, s, table[c : c + together, None]).flatten(0, 1)
-            told = self.rise(drive, Sample(shown, every[c : c + together].flatten()), min(layers, len(self.weights)), True)
-            out.append(torch.stack([self.goodness(layer, h) for layer, _, h in told], 1).view(together, len(image), -1))
+            drive = torch.addcmul(base, s, table[c : c + together, None])
+            n = len(drive)
+            shown = image.expand(n, *image.shape).flatten(0, 1) if looks and n > 1 else image
+            sample = Sample(shown, every[c : c + n].flatten())
+            told = self.rise(drive.flatten(0, 1), sample, min(layers, len(self.weights)), True)
+            out.append(torch.stack([self.goodness(layer, h) for layer, _, h in told], 1).unflatten(0, (n, -1)))
         return torch.cat(out).transpose(0, 1)
+
+    def labels_at_once(self, images: int, gpu: bool) -> int:
+        """How many labels are tried in one batch. One stays in a processor's cache; a GPU is quicker with many, until the batch
+        is large anyway and only takes memory."""
+        return max(1, min(self.classes, ROWS // max(1, images))) if gpu else 1
 
     def scores(self, image, goodness=None):
         told = {"softmax": self.head(self.neutral_votes(image)).float()}
