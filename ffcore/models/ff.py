@@ -127,7 +127,7 @@ class ForwardForward(Model):
         return settings.widths
 
     def has_short_way(self) -> bool:
-        """Are layers ReLU units of which `term` needs no more than the mean square and mean drive? Then its gradient is shorter."""
+        """Are layers ReLU units of which `term` needs the mean square and mean drive alone? Its gradient then is shorter."""
         settings, kept = self.settings, ("activate", "activity", "context", "goodness", "extra", "penalty")
         as_here = all(getattr(type(self), name) is getattr(ForwardForward, name) for name in kept)
         return (
