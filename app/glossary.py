@@ -281,7 +281,7 @@ TERMS = [
     ),
     Term(
         "Untrained twin",
-        "The same net with the weights that it began with: the zero of every transfer figure here.",
+        "The same net with random weights, drawn from the run's seed: the zero of every transfer figure here.",
         "transfer",
     ),
 ]

@@ -1,11 +1,15 @@
 """The dashboard's figures: what is drawn is what was measured, spikes survive, and thinning is told."""
 
 import base64
+import csv
 import json
 
 import charts
 import numpy as np
 import pytest
+from charts import compare
+
+from ffcore.serve import app_folder
 
 
 def tick(step: int, pos: float, neg: float | None, paired: bool = True) -> dict:
@@ -122,6 +126,37 @@ def test_histograms_are_shares_over_the_same_edges():
     assert numbers(named(figure, "positives")["y"])[:4] == [0, 0.25, 0.75, 0]
     assert numbers(named(figure, "negatives")["y"])[:4] == [1, 0, 0, 0]
     assert figure["layout"]["xaxis"]["range"] == [0, 3]
+
+
+def saved(tab, figure: dict) -> list[list[str]]:
+    """The lines of a chart's CSV, as the page's own script writes it."""
+    text = tab.evaluate("traces => chartCsv(traces)", figure["data"])
+    return list(csv.reader(text.splitlines()))[1:]
+
+
+@pytest.mark.browser
+def test_a_charts_csv_holds_the_numbers_and_not_what_is_drawn_of_them(chromium):
+    tab = chromium.new_page()
+    script = (app_folder() / "components" / "loader.js").read_text("utf-8")
+    tab.evaluate(script.replace("export default function () {}", ""))
+    epochs = [{"epoch": e, "validation": {"goodness": value}, "layers": []} for e, value in ((0, 0.1), (1, None), (2, 1.0))]
+    assert saved(tab, charts.accuracy(epochs)) == [
+        ["net, goodness", "0", "0.1", ""], ["net, goodness", "1", "", ""], ["net, goodness", "2", "1", ""],
+    ]  # fmt: skip
+    assert saved(tab, charts.accuracies({"a": {0: 0.25}})) == [["a", "0", "0.25", ""]]
+    assert saved(tab, charts.hardness([charts.Point("x", 0.04, 0.9, 0.8)], {}))[0][1:3] == ["0.04", "0.9"]
+    table = saved(tab, charts.confusion(np.array([[7, 2], [0, 9]]), ["cat", "dog"]))
+    assert [row[1:] for row in table] == [
+        ["cat ", "cat ", "7"], ["dog ", "cat ", "2"], ["cat ", "dog ", "0"], ["dog ", "dog ", "9"],
+    ]  # fmt: skip
+    axes = [compare.Axis("accuracy, %", 90, 100), compare.Axis("dead units, %", 9, 0)]
+    radar = saved(tab, compare.radar({"g": (0, [98.0, 3.0])}, axes))
+    assert [row[:3] for row in radar][:2] == [["g", "accuracy, %", "98"], ["g", "dead units, %", "3"]]
+    hills = saved(tab, compare.sides(1, np.array([0.0, 4.0, 9.0]), {"g": (0, np.array([0.2, 0.8]), np.array([1.0, 0.0]))}))
+    assert [row[:3] for row in hills[:2]] == [["g, positives", "0", "0.2"], ["g, positives", "4", "0.8"]]
+    band = saved(tab, compare.curves({"g": (0, [{0: (0, 0.5)}, {0: (0, 0.75)}])}))
+    assert [(row[0], row[2]) for row in band] == [("g", "0.625"), ("g, lowest seed", "0.5"), ("g, highest seed", "0.75")]
+    tab.close()
 
 
 def test_confusions_colour_mistakes_only_and_count_everything():

@@ -14,7 +14,7 @@ pytest.importorskip("streamlit")
 import diagrams
 import streamlit as st
 from conftest import TINY
-from test_app_pages import click, html, labels, page, words
+from test_app_pages import click, html, labels, page, seen, words
 
 pytestmark = pytest.mark.usefixtures("no_bundle")
 ITEMS = {item["name"]: item for item in catalogue.models()}
@@ -109,7 +109,7 @@ def test_badges_are_coloured_where_plain_forward_forward_is_another(own_runs):
 
 def test_a_docstrings_column_of_names_becomes_a_list(own_runs):
     told = words(page("variants", model="three_factor"))
-    assert "- **novelty**: \\|g\\_l⁺" in told
+    assert "- **novelty**: \\|g_l⁺" in told
     assert "`floor` of it" in told
 
 
@@ -178,7 +178,8 @@ def test_a_plug_in_without_facts_or_with_nonsense_has_a_page_too(own_runs, drawn
     assert not at.error
     assert not at.latex
     assert "class='added'" not in drawn["diagram.bare"]
-    assert r"\[this\]\(http\://example.org\) and \$x\$" in words(at)
+    assert r"\[this\](" in words(at)
+    assert r"and \$x\$" in words(at)
     json.dumps(catalogue.models("bare"))
 
 
@@ -366,7 +367,7 @@ def test_a_failures_card_tells_its_story_and_starts_it_and_its_fix(own_runs, ask
     preset = FAILURES[key]
     home = preset["variant"] if preset["variant"] in HONEST else "ff"
     at = page("variants", model=home, data="mnist")
-    told = words(at).replace("\\", "")
+    told = seen(words(at))
     for part in ("title", "see", "why", "fix"):
         assert preset[part] in told, part
     press(at, f"fail.{key}")

@@ -72,6 +72,7 @@ def radar(groups: Mapping[str, tuple[int, Sequence[float | None]]], axes: Sequen
                 "type": "scatterpolar", "theta": [label for label, *_ in spots], "name": html.escape(name),
                 "mode": "lines+markers",
                 "r": _list([axis.place(value) for _, axis, value in spots]), "hovertemplate": "%{text}<extra></extra>",
+                "meta": {"x": [axis.name for _, axis, _ in spots], "y": [value for *_, value in spots]},
                 "text": [f"{html.escape(name)}: {axis.name} {axis.text.format(value)}" for _, axis, value in spots],
                 "line": {"color": colour, "width": 2.2, "dash": _DASHES[slot % MOST]},
                 "marker": {"symbol": _MARKS[slot % MOST], "size": 8, "color": colour},
@@ -170,13 +171,14 @@ def curves(groups: Mapping[str, tuple[int, Sequence[Course]]], over: str = "epoc
         lines = [table[..., 1].mean(0), table[..., 1].min(0), table[..., 1].max(0)]
         kept, (mean, low, high) = _few([dict(enumerate(line)) for line in lines])
         x, colour, shown = _list(where[kept]), COLOURS[slot % MOST], html.escape(name)
-        told = ["–" if v is None else form.format(v) for v in mean]
+        told, real = ["–" if v is None else form.format(v) for v in mean], [_list(line) for line in (mean, low, high)]
         if by_errors:
             mean, low, high = ([None if v is None else max(1 - v, LEAST_ERROR) for v in line] for line in (mean, low, high))
             lowest = min([lowest, *(v for line in (mean, low, high) for v in line if v is not None)])
         traces.append(
             {
-                "x": x, "y": _list(mean), "text": told, "name": shown, "legendgroup": shown, "hovertemplate": "%{text}",
+                "x": x, "y": _list(mean), "meta": {"y": real[0]}, "text": told, "name": shown, "legendgroup": shown,
+                "hovertemplate": "%{text}",
                 "mode": "lines+markers" if len(x) <= 40 else "lines",
                 "line": {"color": colour, "width": 2.2, "dash": _DASHES[slot % MOST]},
                 "marker": {"symbol": _MARKS[slot % MOST], "size": 6, "color": colour},
@@ -191,8 +193,9 @@ def curves(groups: Mapping[str, tuple[int, Sequence[Course]]], over: str = "epoc
                 "showlegend": False,
                 "hoverinfo": "skip",
             }
-            traces.append({**edge, "y": _list(low)})
-            traces.append({**edge, "y": _list(high), "fill": "tonexty", "fillcolor": _clear(colour, 0.15)})
+            traces.append({**edge, "name": f"{shown}, lowest seed", "y": _list(low), "meta": {"y": real[1]}})
+            top = {"name": f"{shown}, highest seed", "y": _list(high), "meta": {"y": real[2]}}
+            traces.append({**edge, **top, "fill": "tonexty", "fillcolor": _clear(colour, 0.15)})
     figure = _titled(_figure(traces, 260, x=OVER[over], y=axis, legend=by_errors), heading)
     if by_errors:
         figure = _by_errors(figure, lowest, 0.95)
@@ -217,7 +220,8 @@ def sides(layer: int, edges: np.ndarray, groups: Mapping[str, tuple[int, np.ndar
         for side, share, sign in (("positives", pos, 1), ("negatives", neg, -1)):
             traces.append(
                 {
-                    "x": _list(root), "y": _list(sign * np.append(share, share[-1]) / most), "name": f"{shown}, {side}",
+                    "x": _list(root), "y": _list(sign * np.append(share, share[-1]) / most),
+                    "meta": {"x": _list(edges), "y": _list(np.append(share, share[-1]))}, "name": f"{shown}, {side}",
                     "legendgroup": shown, "mode": "lines", "fill": "tozeroy", "fillcolor": _clear(colour, 0.12),
                     "line": {"color": colour, "width": 1.8, "dash": _DASHES[slot % MOST] if sign > 0 else "dot", "shape": "hv"},
                     "text": [f"{v:.1%}" for v in (*share, share[-1])], "hovertemplate": "%{text}",

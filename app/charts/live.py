@@ -200,6 +200,7 @@ def accuracy(epochs: Sequence[dict]) -> dict:
         traces.append(
             {
                 "x": x, "y": _list(errors), "text": ["–" if v is None else f"{v:.2%}" for v in values], "name": label,
+                "meta": {"y": _list(values)},
                 "mode": "lines+markers", **style, "hovertemplate": "%{text}",
             }
         )  # fmt: skip
@@ -235,6 +236,7 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:
         {
             "type": "heatmap",
             "z": [_list(row) for row in wrong],
+            "meta": {"z": counts.tolist()},
             "x": names,
             "y": names,
             "hoverongaps": False,

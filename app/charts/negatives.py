@@ -76,6 +76,7 @@ def hardness(points: Sequence[Point], levels: Mapping[str, float]) -> dict:
         traces.append(
             {
                 "x": _list([math.sqrt(p.hardness) for p, _ in shown]), "y": _list([max(1 - v, LEAST_ERROR) for _, v in shown]),
+                "meta": {"x": [p.hardness for p, _ in shown], "y": [value for _, value in shown]},
                 "name": kind, "mode": "markers", "marker": {"color": colour, "symbol": mark, "size": 9},
                 "text": [f"{html.escape(p.name)}: {v:.2%}, {p.hardness:.1%} of pairs lost" for p, v in shown],
                 "hovertemplate": "%{text}<extra></extra>",

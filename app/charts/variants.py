@@ -54,7 +54,7 @@ def accuracies(runs: Mapping[str, Mapping[float, float]], over: str = "epoch") -
         lowest = min([lowest, *errors])
         traces.append(
             {
-                "x": x, "y": _list(errors), "text": [f"{v:.2%}" for v in y], "name": html.escape(name),
+                "x": x, "y": _list(errors), "text": [f"{v:.2%}" for v in y], "name": html.escape(name), "meta": {"y": _list(y)},
                 "mode": "lines+markers" if len(x) <= 40 else "lines", **_of_run(i), "hovertemplate": "%{text}",
             }
         )  # fmt: skip

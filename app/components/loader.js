@@ -42,17 +42,23 @@ globalThis.saveLiveChart = async (node, kind, menu) => {
     await Plotly.downloadImage({ data: node.data, layout }, { format: kind.toLowerCase(), width, height, scale: 2, filename: name });
     return;
   }
-  const cell = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : value ?? "");
-  const rows = [["trace", "x", "y", "value"]];
-  for (const [i, trace] of node._fullData.entries()) {
-    const named = trace.name ?? `trace ${i}`, { x, y, z } = trace;
-    if (z) z.forEach((row, r) => row.forEach((value, c) => rows.push([named, x?.[c] ?? c, y?.[r] ?? r, value])));
-    else for (let n = 0; n < Math.max(x?.length ?? 0, y?.length ?? 0); n++) rows.push([named, x?.[n] ?? n, y?.[n] ?? n, ""]);
-  }
-  const file = new Blob([rows.map((row) => row.map(cell).join(",")).join("\n") + "\n"], { type: "text/csv" });
+  const file = new Blob([chartCsv(node._fullData)], { type: "text/csv" });
   const link = Object.assign(document.createElement("a"), { href: URL.createObjectURL(file), download: `${name}.csv` });
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+};
+
+// The numbers of traces: where a chart draws something made of them, such as a share of errors or a root, `meta` has them.
+globalThis.chartCsv = (traces) => {
+  const cell = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : value ?? "");
+  const rows = [["trace", "x", "y", "value"]];
+  for (const [i, trace] of traces.entries()) {
+    const { x, y, z } = { x: trace.x ?? trace.theta, y: trace.y ?? trace.r, z: trace.z, ...trace.meta };
+    const named = trace.name ?? `trace ${i}`;
+    if (z) z.forEach((row, r) => row.forEach((value, c) => rows.push([named, x?.[c] ?? c, y?.[r] ?? r, value])));
+    else for (let n = 0; n < Math.max(x?.length ?? 0, y?.length ?? 0); n++) rows.push([named, x ? x[n] : n, y ? y[n] : n, ""]);
+  }
+  return rows.map((row) => row.map(cell).join(",")).join("\n") + "\n";
 };
 
 function rgb(colour) {
