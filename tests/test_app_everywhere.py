@@ -16,6 +16,12 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 APP = Path(__file__).resolve().parents[1] / "app"
 PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (APP / "main.py").read_text("utf-8"))
+SECTIONS = {
+    name: section
+    for section, pages in re.findall(r'"(\w+)": \[(.*?)\]', (APP / "main.py").read_text("utf-8"), re.DOTALL)
+    for name in PAGES
+    if f'"views/{name}.py"' in pages
+}
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 800}
 VIEW = """() => {
   const main = document.querySelector("[data-testid='stMain']"), words = main.cloneNode(true);
@@ -111,17 +117,26 @@ def test_a_page_is_whole_readable_and_local_and_its_address_shows_the_same_to_ot
     assert reader.broken + stranger.broken == []
 
 
-@pytest.mark.parametrize("name", [name for name in PAGES if name not in ("lessons", "teach", "glossary", "about")])
-def test_a_page_about_runs_of_ones_own_fits_a_phone(server, reader, name):
-    """The same with a run of one's own, on other images than the bundled ones."""
+def test_every_page_about_a_run_of_ones_own_is_reached_by_the_navigation_and_fits_a_phone(server, reader):
+    """The same with a run on other images than the bundled ones, from page to page as a reader goes."""
     reader.broken.clear()
-    reader.set_viewport_size(PHONE)
-    reader.goto(f"{server.url}/{'' if name == 'start' else name}?live=0")
+    reader.set_viewport_size(WIDE)
+    reader.goto(server.url)
     still(reader)
-    wide = reader.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
-    assert wide <= 0, f"{wide} px too wide for a phone"
-    assert reader.locator("[data-testid='stException']").count() == 0
-    assert reader.broken == []
+    wrong = {}
+    for name in PAGES[1:]:
+        reader.set_viewport_size(WIDE)
+        reader.get_by_test_id("stTopNavSection").filter(has_text=SECTIONS[name]).click()
+        reader.locator(f"[data-testid='stTopNavDropdownLink'][href$='/{name}']").click()
+        reader.wait_for_url(re.compile(rf"/{name}\b"))
+        still(reader)
+        reader.set_viewport_size(PHONE)
+        still(reader)
+        wide = reader.locator("[data-testid='stMain']").evaluate("n => n.scrollWidth - n.clientWidth")
+        broken = reader.locator("[data-testid='stException']").count()
+        if wide > 0 or broken or reader.broken:
+            wrong[name] = f"{wide} px too wide, {broken} exceptions, {reader.broken}"
+    assert wrong == {}
 
 
 def dark_of(tab) -> bool:
