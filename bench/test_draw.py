@@ -10,8 +10,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 import ffcore
 from ffcore import readout, rundir
-from ffcore.data import DataSettings, load, strokes
+from ffcore.data import DataSettings, load, present, strokes
 
+FACES = ("DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono.ttf")
 LETTERS = "ABCDEFGHJKLMNPQRTUVWXYabdefhkmnprtuwxy"  # none that is written as a digit
 
 
@@ -70,10 +71,18 @@ def measure(tab, url: str, benchmark, tell) -> None:
     assert statistics.median(warm) <= 400
 
 
+def is_here(name: str) -> bool:
+    """Is this typeface here?"""
+    try:
+        return bool(ImageFont.truetype(name, 10))
+    except OSError:
+        return False
+
+
 def letters() -> np.ndarray:
     """Printed letters of three typefaces, placed as digits are, (n, 28, 28)."""
     out = []
-    for name in ("DejaVuSans.ttf", "DejaVuSerif-Bold.ttf", "DejaVuSansMono.ttf"):
+    for name in FACES:
         font = ImageFont.truetype(name, 180)
         for letter in LETTERS:
             sheet = Image.new("L", (280, 280))
@@ -91,6 +100,10 @@ def scribbles(n: int, rng: np.random.Generator) -> np.ndarray:
 @pytest.mark.timeout(600)
 def test_what_is_no_digit(benchmark, tell):
     """Share of images with a best score that fewer than 1% of the validation digits stay below, by each read-out; or a lead."""
+    if not all(map(present, ("mnist", "fashion-mnist"))):
+        pytest.skip("MNIST and Fashion-MNIST are not below FFCORE_DATA")
+    if not all(map(is_here, FACES)):
+        pytest.skip("no DejaVu typefaces on this machine; Debian's package is called fonts-dejavu")
     net, rng = ffcore.Trained(rundir.bundled_root() / "ff-mnist"), np.random.default_rng(0)
     mnist, clothes = load(DataSettings(name="mnist")), load(DataSettings(name="fashion-mnist"))
     test = mnist.test.x[:5_000, 0].numpy()

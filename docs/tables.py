@@ -7,10 +7,11 @@ runs and studies, so that none is typed.
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from ffcore import catalogue
+from ffcore.cards import percent, table
 
 ROOT = Path(__file__).parent.parent
 _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -18,14 +19,15 @@ _PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def models() -> str:
     """Every model, what it is, and what the bundled run of it reached."""
-    reached: dict[str, str] = {}
+    reached: dict[str, tuple[str, str]] = {}
     for one in _zoo():
         if one["data"] == "MNIST" and one["preset"] is None:
-            reached.setdefault(one["model"], _percent(one["test_accuracy"]))
+            how = f"{'-'.join(map(str, one['layers']))}, {one['images']:,} × {one['epochs']:g}"
+            reached.setdefault(one["model"], (how, percent(one["test_accuracy"])))
     known = [model for model in catalogue.models() if model["faithful"]]
     known.sort(key=lambda model: (model["name"] != "ff", not model["is_local"], model["name"]))
-    rows = [(f"`{m['name']}`", _first(m["about"]), m["source"], reached.get(m["name"], "–")) for m in known]
-    return _table(("model", "", "source", "bundled run, test"), rows)
+    rows = [(f"`{m['name']}`", _first(m["about"]), m["source"], *reached.get(m["name"], ("–", "–"))) for m in known]
+    return table(("model", "", "source", "bundled run: layers, images × epochs", "test"), rows)
 
 
 def negatives() -> str:
@@ -41,7 +43,7 @@ def negatives() -> str:
         dead = "–" if row.get("dead") is None else f"{row['dead']:.0%}"
         name, about = (f"`{row['row']}`{flawed}", _first(item["about"])) if item else (f"*{row['row']}*", "")
         rows.append((name, about, "yes" if item and item["embeds_label"] else "no" if item else "–", *by, lost, dead))
-    return _table(("negatives", "", "labels shown", "by goodness", "by probe", "pairs lost, by layer", "dead"), rows)
+    return table(("negatives", "", "labels shown", "by goodness", "by probe", "pairs lost, by layer", "dead"), rows)
 
 
 def speed(machine: str) -> str:
@@ -55,7 +57,7 @@ def speed(machine: str) -> str:
         spread = "–" if low == high else f"{_figure(low, row['unit'])} – {_figure(high, row['unit'])}"
         ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f} × {row['against']}"
         rows.append((row["name"], _figure(row["value"], row["unit"]), spread, str(row["n"]), ratio))
-    return _table(("", "value", "least – largest", "n", "ratio"), rows)
+    return table(("", "value", "least – largest", "n", "ratio"), rows)
 
 
 TABLES: dict[str, Callable[[], str]] = {
@@ -78,10 +80,6 @@ def _zoo() -> list[dict]:
 def _first(text: str) -> str:
     """The first sentence of a docstring, on one line."""
     return re.split(r"(?<=\.)\s+(?=[A-Z]|$)", " ".join(text.split("\n\n")[0].split()))[0].rstrip(".")
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f}%"
 
 
 def _figure(value: float | None, unit: str) -> str:
@@ -108,12 +106,6 @@ def _spread(told: dict | None) -> str:
     if not told:
         return "–"
     return f"{100 * told['mean']:.2f}" + (f" ± {100 * told['sd']:.2f}" if told.get("n", 1) > 1 and told["sd"] else "")
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = [tuple(head), *map(tuple, rows)]
-    lines.insert(1, ("---",) * len(lines[0]))
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 def main() -> int:

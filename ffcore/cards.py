@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ffcore import heldout, lifetimes, runs
@@ -26,7 +27,7 @@ def card(run: Run | str, root: str | None = None) -> str:
     parts = [
         f"# {run.id}",
         _lead(run, preset),
-        "## How it was made\n\n" + _table(("", ""), _making(run)),
+        "## How it was made\n\n" + table(("", ""), _making(run)),
         "```bash\n" + run.command().replace("```", "` ` `") + "\n```",
         "## Figures\n\n" + _figures(run),
         "## What it is for\n\n" + _purpose(run, preset),
@@ -37,8 +38,8 @@ def card(run: Run | str, root: str | None = None) -> str:
 
 
 def zoo() -> list[dict[str, Any]]:
-    """The bundled checkpoints, the newest first: {name, title, about, model, preset, data, readout, test_accuracy, dead (share
-    per layer), bytes, command}."""
+    """The bundled checkpoints, the newest first: {name, title, about, model, layers (units or channels), preset, data, images,
+    epochs (of training), readout, test_accuracy, dead (share per layer), bytes, command}."""
     told = []
     for run in runs.list_runs(bundled_root(), bundled=False):
         if run.problem:
@@ -47,7 +48,9 @@ def zoo() -> list[dict[str, Any]]:
         preset = PRESETS[config["preset"]] if config.get("preset") in PRESETS else None
         told.append({
             "name": run.dir.name, "title": run.title(), "about": _lead(run, preset), "model": config["model"]["name"],
-            "preset": config.get("preset"), "data": config["facts"].get("data_title", config["data"]["name"]),
+            "layers": _layers(run), "preset": config.get("preset"),
+            "data": config["facts"].get("data_title", config["data"]["name"]),
+            "images": config["facts"].get("sizes", {}).get("train"), "epochs": run.status()["epoch"],
             "readout": result.get("readout"), "test_accuracy": result.get("test_accuracy"), "dead": dead_units(run),
             "bytes": run.size_bytes(), "command": run.command(),
         })  # fmt: skip
@@ -59,15 +62,15 @@ def zoo_page() -> str:
     rows = []
     for one in zoo():
         dead = ", ".join(f"{share:.1%}" for share in one["dead"]) or "–"
-        right = f"{_percent(one['test_accuracy'])} by {one['readout']}"
+        right = f"{percent(one['test_accuracy'])} by {one['readout']}"
         link = f"[{one['name']}](../checkpoints/{one['name']}/README.md)"
         rows.append((link, one["about"], one["data"], right, dead, f"{one['bytes'] / 1e6:.1f} MB"))
     return (
         "# Checkpoint zoo\n\n"
-        "Small finished runs that come with ffcore. Everything on the Explore and Analyse pages works from them with no "
-        "training, no data and no network. Each is an ordinary run: `ffcore.load(NAME)` in Python, `ffcore evaluate NAME`, "
-        "or the name in a page's run picker.\n\n"
-        + _table(("checkpoint", "what it is", "data", "test accuracy", "dead units, by layer", "size"), rows)
+        "Small finished runs that come with ffcore. Every Explore and Analyse page shows something of them at once, with no "
+        "training, no data and no network; what else one asks there may need a data set. Each is an ordinary run: "
+        "`ffcore.load(NAME)` in Python, `ffcore evaluate NAME`, or the name in a page's run picker.\n\n"
+        + table(("checkpoint", "what it is", "data", "test accuracy", "dead units, by layer", "size"), rows)
         + "\n\nThis page and the cards are generated from the runs' own files by `make checkpoints`, which also trains them "
         "again; `make check-checkpoints` measures every figure anew. The weights are in float16, and the figures are of "
         "these weights. Validation images of the data sets come along in `checkpoints/data/`, under their own licences: "
@@ -138,13 +141,13 @@ def _figures(run: Run) -> str:
     rows = [
         (
             f"{_plain(name)}{' (its answer)' if name == first else ''}",
-            _percent(right.get("validation")),
-            _percent(right.get("test")),
+            percent(right.get("validation")),
+            percent(right.get("test")),
         )
         for name, right in result["readouts"].items()
         if isinstance(right, dict)
     ]
-    told = _table(heads, rows)
+    told = table(heads, rows)
     if shares := dead_units(run):
         dead = "; ".join(f"layer {layer}: {share:.1%}" for layer, share in enumerate(shares, 1))
         told += f"\n\nDead units, never above 0 on up to 1,000 validation images: {dead}."
@@ -168,16 +171,18 @@ def _failings(run: Run, preset: Any) -> list[str]:
     """What the run's own files say against it."""
     config, result, lines = run.config, _result(run), []
     evaluation, classes = run.evaluation() or {}, config["facts"].get("classes", [])
-    if (table := evaluation.get("confusion")) is not None and len(table) == len(classes) and table.sum():
-        recall = table.diagonal() / table.sum(1).clip(1)
-        low = int(recall.argmin())
-        wrong = table.copy()
-        wrong[range(len(table)), range(len(table))] = 0
-        true, said = divmod(int(wrong.argmax()), len(table))
-        lines.append(
-            f"Of the test images it is least often right about “{_plain(classes[low])}” ({recall[low]:.1%}); its most frequent "
-            f"mistake is to read “{_plain(classes[true])}” as “{_plain(classes[said])}” ({int(wrong.max())} times)."
-        )
+    confusion = evaluation.get("confusion")
+    if confusion is not None and len(confusion) == len(classes) and confusion.sum():
+        asked, right = confusion.sum(1), confusion.diagonal()
+        recall = [r / n if n else 1.0 for r, n in zip(right, asked, strict=True)]  # a class without images is no failing
+        low, wrong = min(range(len(classes)), key=recall.__getitem__), confusion.copy()
+        wrong[range(len(classes)), range(len(classes))] = 0
+        if most := int(wrong.max()):
+            true, said = divmod(int(wrong.argmax()), len(classes))
+            lines.append(
+                f"Of the test images it is least often right about “{classes[low]}” ({recall[low]:.1%}); its most frequent "
+                f"mistake is to read “{classes[true]}” as “{classes[said]}” ({most} times)."
+            )
     lines += [
         f"{share:.1%} of the units of layer {layer} are dead." for layer, share in enumerate(dead_units(run), 1) if share > MANY
     ]
@@ -192,8 +197,11 @@ def _failings(run: Run, preset: Any) -> list[str]:
         lines.append("It held out no validation images, so nothing but the test images says how it does.")
     if result.get("test_accuracy") is None:
         lines.append("It was never asked about test images.")
-    lines.append("It answers whatever it is shown: it has no way to say “none of these”.")
-    lines.append("One random seed: another may differ by some tenths of a point.")
+    odd = (
+        "; an image that scores lower than 99% of the validation images, `ffcore read` calls odd" if result.get("usual") else ""
+    )
+    lines.append(f"It answers whatever it is shown with one of its classes{odd}.")
+    lines.append("It is of one random seed: another gives other figures.")
     return lines
 
 
@@ -204,6 +212,11 @@ def _licence(run: Run) -> str:
     words = heldout.licence(run) or (facts.get("provenance") or "").rpartition("licence: ")[2].rstrip(".")
     images = f"Images in it (samples, worst errors) are of {_plain(facts.get('data_title', run.config['data']['name']))}"
     return f"{ours}{images}: {_plain(words or 'their owner’s')}."
+
+
+def _layers(run: Run) -> list[int]:
+    """Units of every layer, or channels."""
+    return run.config["model"].get("widths") or run.config["model"].get("channels") or []
 
 
 def _result(run: Run) -> dict[str, Any]:
@@ -224,10 +237,12 @@ def _code(text: Any) -> str:
     return "`" + str(text).replace("`", "·") + "`"
 
 
-def _percent(share: Any) -> str:
+def percent(share: Any) -> str:
+    """`98.24%`, or a dash where there is no number."""
     return f"{100 * share:.2f}%" if isinstance(share, int | float) else "–"
 
 
-def _table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def table(heads: Sequence[str], rows: Iterable[Iterable[str]]) -> str:
+    """A table in Markdown."""
     lines = [heads, ("---",) * len(heads), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)

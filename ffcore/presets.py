@@ -62,8 +62,8 @@ PRESETS.register("wide")(
 PRESETS.register("shifted")(
     Preset(
         title="Two layers of 2,000, images that move",
-        why="Every training image moves by up to two pixels each time it is seen, as in Hinton's last row for MNIST: 99.21% of "
-        "the test images (99.19 to 99.24). Long: meant for a GPU.",
+        why="Every training image moves by up to two pixels each time it is seen, as in Hinton 2022, §3.3: 99.21% of MNIST's "
+        "test images (99.19 to 99.24). Long: meant for a GPU.",
         source=f"{_MEASURED}. Jitter: Hinton 2022, arXiv 2212.13345, §3.3",
         settings={
             "data.validation": 0,

@@ -303,6 +303,17 @@ def test_a_run_that_has_no_figures_says_so(store):
         ffcore.card(store["ff"])
 
 
+def test_a_card_speaks_of_mistakes_that_were_made_and_of_classes_that_were_asked(store):
+    run = store["ff"]
+    counts = np.diag([5] * len(run.config["facts"]["classes"]))
+    counts[3] = 0  # no test image of this class
+    run.write_arrays("evaluation.npz", {"confusion": counts})
+    assert "mistake" not in ffcore.card(run)
+    counts[7, 1] = 2
+    run.write_arrays("evaluation.npz", {"confusion": counts})
+    assert "least often right about “7” (71.4%); its most frequent mistake is to read “7” as “1” (2 times)" in ffcore.card(run)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_card_beside_a_checkpoint_is_the_one_that_its_files_make(name):
     assert (ZOO / name / "README.md").read_text(encoding="utf-8") == ffcore.card(Run(ZOO / name))

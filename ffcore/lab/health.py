@@ -11,7 +11,6 @@ from ffcore.registry import Settings
 TOP = 4  # images shown that drive a unit most
 TOLD = 8_000  # dead units at most whose numbers are told: half a kilobyte each
 STEP = 250  # images of the step whose gradient is told
-PROBE = 1_000  # validation images that snapshots speak of
 
 
 @ANALYSES.register("health")
@@ -39,11 +38,11 @@ class Health(Analysis):
     def measure(cls, runs, settings, tell, root):
         import torch
 
-        from ffcore import autopsy, lifetimes, neurons, readout, trained
+        from ffcore import autopsy, lifetimes, neurons, readout, telemetry, trained
         from ffcore.training import build_strategy
 
         (run,) = runs
-        model, held = run.model, run.held_out(max(settings.n, PROBE))
+        model, held = run.model, run.held_out(max(settings.n, telemetry.PROBE))
         x, y = held.x[: settings.n].float() / 255, held.y[: settings.n]
         tell(0.1, "activities")
         with readout.autocast(run.config["train"]["precision"], "cpu"):

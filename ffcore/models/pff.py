@@ -28,9 +28,11 @@ class Window(View):
 
 @MODELS.register("pff")
 class PredictiveForwardForward(Model):
-    """Two circuits. Representation: K steps of a recurrent net whose layers hear the layer below, the one above, the label at
-    the top, and each other within small groups; every step is followed by a local update. Generation: from a latent z_g down to
-    the image, every layer learns to predict the settled state below it.
+    """A recurrent circuit that recognises, and beside it one that learns to generate what the first one has settled on.
+
+    Representation: K steps of a net whose layers hear the layer below, the one above, the label at the top, and each other
+    within small groups; every step is followed by a local update. Generation: from a latent z_g down to the image, every layer
+    learns to predict the settled state below it.
 
     Where this departs from the paper: positives have high goodness, as in all models; the top layer sees the label from the
     start; z_g is inferred image by image; a generative layer learns once per batch and reads what the one above predicted, as
