@@ -159,8 +159,8 @@ def settle(small: Run, place: Path) -> None:
     place.mkdir(exist_ok=True)
     for part in KEPT:
         if (place / part).is_dir():
-            shutil.rmtree(place / part)
-        shutil.move(small.dir / part, place / part)
+            (place / part).rename(small.dir / f"old {part}")  # goes with what is left of the small version
+        (small.dir / part).replace(place / part)
 
 
 # The images that come along
@@ -240,9 +240,9 @@ def _by_goodness(run: Run) -> bool:
 
 
 def _judge() -> str:
-    """The net that reads PFF's samples: the best of those for the same images."""
+    """The net that reads PFF's samples: of those for the same images, the best on validation images."""
     able = [r for r in bundled() if r.id.endswith("-mnist") and r.id != "pff-mnist"]
-    return max(able, key=lambda r: r.status()["result"]["test_accuracy"]).id
+    return max(able, key=lambda r: r.status()["result"]["validation_accuracy"]).id
 
 
 def answer(name: str, raw: Path, root: Path, kinds: list[str] | None = None) -> None:
@@ -410,22 +410,31 @@ def build(names: list[str], raw: Path, root: Path, kinds: list[str] | None) -> N
     print(f"all together: {size(HERE) / 1e6:.2f} MB")
 
 
-if __name__ == "__main__":
+def main(words: list[str] | None = None) -> int:
+    """Do what a command line asks for; the exit code."""
+    known = [*CHECKPOINTS, *STUDIES]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join([*CHECKPOINTS, *STUDIES])}; all by default")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(known)}; all by default")
     parser.add_argument("--check", action="store_true", help="do the figures of the cards hold?")
     parser.add_argument("--raw", type=Path, help="a folder that keeps the full runs, and gives those that it has")
-    parser.add_argument("--kinds", nargs="*", help="answer questions of these kinds only")
-    asked = parser.parse_args()
-    if unknown := [name for name in asked.names if name not in (*CHECKPOINTS, *STUDIES)]:
-        parser.error(f"no checkpoint or study '{unknown[0]}'; there is {', '.join([*CHECKPOINTS, *STUDIES])}")
-    chosen = [name for name in CHECKPOINTS if name in (asked.names or CHECKPOINTS)]
+    parser.add_argument("--kinds", nargs="*", help="answer questions of these kinds only, and make no study again")
+    asked = parser.parse_args(words)
+    if unknown := [name for name in asked.names if name not in known]:
+        parser.error(f"no checkpoint or study '{unknown[0]}'; there is {', '.join(known)}")
+    chosen = [name for name in CHECKPOINTS if name in (asked.names or known)]
+    if not chosen and (asked.check or asked.kinds):
+        parser.error(f"'{asked.names[0]}' is a study; --check and --kinds take checkpoints: {', '.join(CHECKPOINTS)}")
     if asked.check:
-        sys.exit(report(chosen))
+        return report(chosen)
     with tempfile.TemporaryDirectory() as made:
         kept = (asked.raw or Path(made)).absolute()
         if chosen:
             build(chosen, kept, kept / "asked", asked.kinds)
     for name in STUDIES:
-        if name in (asked.names or STUDIES):
+        if name in (asked.names or known) and not asked.kinds:
             study(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,7 +29,7 @@ TERMINAL = {"stopped", "done", "failed"}
 STATES = LIVE | TERMINAL | {"paused"}  # what status.json may say; "lost" and "damaged" are only ever derived
 WANTS = ("run", "pause", "stop")
 ID = re.compile(r"\d{8}-\d{6}-[a-z0-9_]{1,40}(-[0-9a-f]{4}){1,4}", re.ASCII)
-MOST_TAGS, MOST_LETTERS = 20, 2_000  # of a run: tags, and letters of a note; a tag has 40 at most
+MOST_TAGS, TAG_LETTERS, NOTE_LETTERS = 20, 40, 2_000  # of a run, at most
 HANGS_AFTER = 120  # s without a heartbeat
 STARTS_WITHIN = 15  # s that a new process may take to lock a queued run before it counts as lost
 
@@ -228,11 +228,12 @@ class Run:
         return want if want in WANTS else "run"
 
     def notes(self) -> dict:
-        """{tags: [words], note: text} that people have put to the run, the tag that it began with among them."""
+        """{tags: [words], note: text} that people have put to the run, the tag that it began with among them, cut to size."""
         told, tag = files.read_json(self.dir / "notes.json")[0], self.config.get("tag")
         tags, note = told.get("tags"), told.get("note")
         tags = [word for word in tags if isinstance(word, str)] if isinstance(tags, list) else [tag] if tag else []
-        return {"tags": tags[:MOST_TAGS], "note": note if isinstance(note, str) else ""}
+        tags = [word[:TAG_LETTERS] for word in tags[:MOST_TAGS]]
+        return {"tags": tags, "note": note[:NOTE_LETTERS] if isinstance(note, str) else ""}
 
     def size_bytes(self) -> int:
         """Bytes of all files in the directory."""

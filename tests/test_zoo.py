@@ -178,6 +178,23 @@ def test_what_has_not_changed_is_left_as_it_is(copy, tmp_path):
     )
 
 
+def test_the_builder_does_what_it_is_asked_and_says_what_it_cannot(monkeypatch, capsys):
+    done = []
+    monkeypatch.setattr(build, "build", lambda names, raw, root, kinds: done.append((len(names), kinds)))
+    monkeypatch.setattr(build, "study", done.append)
+    assert build.main(["--kinds", "probe"]) == 0
+    assert build.main(["negatives-mnist"]) == 0
+    assert build.main(["ff-mnist"]) == 0
+    assert done == [(len(NAMES), ["probe"]), "negatives-mnist", (1, None)]
+    assert build.main([]) == 0
+    assert done[3:] == [(len(NAMES), None), *build.STUDIES]
+    for words in (["--check", "negatives-mnist"], ["negatives-mnist", "--kinds", "probe"]):
+        with pytest.raises(SystemExit):
+            build.main(words)
+        assert "'negatives-mnist' is a study; --check and --kinds take checkpoints: ff-mnist" in capsys.readouterr().err
+    assert len(done) == 4 + len(build.STUDIES)
+
+
 def test_a_finding_keeps_its_numbers_when_it_is_made_small(alone, copy):
     """Its images lie beside the checkpoints once; they and half precision give back what was computed."""
     run = copy("backprop-mnist")
