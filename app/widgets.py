@@ -4,7 +4,7 @@ import json
 import math
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -94,11 +94,17 @@ def when(run: Run) -> str:
         return "at an unknown time"
 
 
-def share(command: str | None = None, python: str | None = None) -> None:
-    """How to see this again: the address of the view, the command line and the Python lines that give its numbers."""
+SAVES = "Every chart saves itself as PNG, SVG or CSV: ⤓ at its lower right."
+
+
+def share(command: str | None = None, python: str | None = None, lacks: str = "", saves: str = SAVES) -> None:
+    """How to see this again: the address of the view, the command line and the Python lines that give its numbers.
+
+    `lacks`: what of the view the address does not hold; `saves`: how its charts are saved.
+    """
     with st.popover("Share and repeat", icon=":material/share:"):
         copy_link()
-        st.caption("The address holds the whole view. Every chart saves itself as PNG, SVG or CSV: ⤓ at its lower right.")
+        st.caption(f"The address holds the whole view{f', but not {lacks}' if lacks else ''}. {saves}")
         if command:
             st.markdown("From the command line")
             st.code(command, language="bash", wrap_lines=True)
@@ -239,14 +245,27 @@ def choose(
     where another page has another widget for the same choice: the state of one means nothing to the other.
     """
     spot = spot or key
-    asked = st.query_params.get(key)
-    if asked is not None and asked not in options:
-        st.warning(f"The address asks for {key} {quote(asked)}; there is {', '.join(options)}. Showing {default}.")
-    if st.session_state.get(spot) not in options:
+    asked, before = st.query_params.get(key), st.session_state.get(spot)
+    if asked not in (None, before, *options):  # what was chosen before may have gone with another choice, and is no news
+        st.warning(f"The address asks for {key} {quote(asked)}; there is {some(options)}. Showing {plain(default)}.")
+    if before not in options:
         st.session_state[spot] = asked if asked in options else default
     name = widget(label, list(options), format_func=options.get, key=spot, **more)
     put(key, name, default)
     return name
+
+
+def several(widget: Callable, label: str, key: str, options: Iterable[str], default: list[str], **more: Any) -> list[str]:
+    """A choice of several that lives in the address as `?key=a,b`; what is not there is told."""
+    options, spot = list(options), f"several.{key}"
+    asked, before = st.query_params.get(key), st.session_state.get(spot)
+    wanted = default if asked is None else [name for name in asked.split(",") if name]
+    if odd := [name for name in wanted if name not in (*options, *(before or ()))]:
+        st.warning(f"The address asks for {key} {quote(', '.join(odd))}; there is {some(options) or 'none'}.")
+    st.session_state[spot] = [name for name in (wanted if before is None else before) if name in options]
+    chosen = widget(label, options, key=spot, **more)
+    put(key, ",".join(chosen), ",".join(default))
+    return chosen
 
 
 def asked_run(runs: list[Run], default: Run) -> Run:
@@ -258,7 +277,15 @@ def asked_run(runs: list[Run], default: Run) -> Run:
     fits = [r for r in runs if r.id == text] or [r for r in runs if text and r.id.startswith(text)]
     if len(fits) == 1:
         return fits[0]
-    st.warning(f"The address asks for run {quote(text)}, which is not here. Showing “{title(default)}” instead.")
+    here = any(r.id.startswith(text) for r in list_runs()) if text else False
+    why = (
+        "of which there are several"
+        if fits
+        else "which is here but not among those that this page shows"
+        if here
+        else "which is not here"
+    )
+    st.warning(f"The address asks for run {quote(text)}, {why}. Showing “{title(default)}” instead.")
     return default
 
 
@@ -267,20 +294,25 @@ def known_as(run: Run) -> str:
     return f"{run.title()} · " + (f"{run.dir.name} (bundled)" if run.bundled else f"{when(run)} · {run.id.rpartition('-')[2]}")
 
 
-def pick_run(runs: list[Run], default: Run) -> Run:
-    """A select box of runs that lives in the address as `?run=`, so that a reload or a sent link shows the same."""
+def pick_run(runs: list[Run], default: Run, *own: str) -> Run:
+    """A select box of runs that lives in the address as `?run=`, so that a reload or a sent link shows the same.
+
+    `own`: what else the address says of this run only; it goes when another is chosen.
+    """
     chosen = asked_run(runs, default)
     names: dict[str, str] = {}
     for r in runs:
         name = known_as(r)
         names[r.id] = f"{name} · {r.id}" if name in names.values() else name  # the browser answers by name: no two alike
     st.session_state.picked_run = chosen.id
-    st.selectbox("Run", list(names), format_func=names.get, key="picked_run", on_change=_remember_run)
+    st.selectbox("Run", list(names), format_func=names.get, key="picked_run", on_change=_remember_run, args=own)
     _put_run(chosen.id)
     return chosen
 
 
-def _remember_run() -> None:
+def _remember_run(*own: str) -> None:
+    for key in own:
+        st.query_params.pop(key, None)
     _put_run(st.session_state.picked_run)
 
 
@@ -288,6 +320,12 @@ def _put_run(run_id: str) -> None:
     st.session_state.run = run_id
     if st.query_params.get("run") != run_id:
         st.query_params["run"] = run_id
+
+
+def some(names: Iterable[str], most: int = 12) -> str:
+    """Names in a line, the first of many."""
+    names = [plain(name) for name in names if name]
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def quote(text: str, most: int = 40) -> str:
@@ -305,7 +343,7 @@ def plain(text: Any) -> str:
     """Any text as Markdown that shows it as it is: no link, picture, list, formula or colour is made of it."""
     text = re.sub(r"\n[ \t]+", "\n", _JOINED.sub("\u2060", str(text)))  # word joiner: it is not seen
     text = re.sub(r"[\\`*\[\]|<>~$&!]|:(?=[\w:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
-    return re.sub(r"(?m)^(\d*)([-+#=.)])", r"\1\\\2", text)
+    return re.sub(r"(?m)^(\d*)([-+#=.)])(?=[\s#=]|$)", r"\1\\\2", text)
 
 
 def title(run: Run) -> str:

@@ -67,6 +67,7 @@ def test_a_link_brings_a_drawing_back_and_its_command_tells_the_same(store):
     [
         ({"img": "x" * 700}, "should hold a drawing"),
         ({"img": "<b>"}, "should hold a drawing"),
+        ({"img": strokes.to_text(np.zeros((28, 28), np.uint8))}, "should hold a drawing"),
         ({"turn": "999"}, "runs from -180 to 180"),
         ({"x": "--1"}, "The address asks for x"),
         ({"noise": "1e3"}, "runs from 0 to 100"),

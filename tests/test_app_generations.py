@@ -132,7 +132,7 @@ def test_reconstructions_have_a_scrubber_over_the_inference_steps(pff, drawn):
     told = answer_of(pff, what="steps", n=100).result()
     assert f"is **{told['error'][-1]:.4f}** per pixel" in words(at)
     final = html(at)
-    at.select_slider(key="scrub.step").set_value(0).run()
+    at.select_slider(key="scrub.step").set_value("0").run()
     assert at.query_params["step"] == "0"
     assert f"is **{told['error'][0]:.4f}** per pixel" in words(at)
     assert html(at) != final
@@ -155,7 +155,7 @@ def test_epochs_have_a_scrubber_over_the_kept_ones(pff, drawn):
     at = page("generations", show="epochs")
     assert at.select_slider(key="scrub.epoch").options == [str(e) for e in pff.kept()]
     final = html(at)
-    at.select_slider(key="scrub.epoch").set_value(0).run()
+    at.select_slider(key="scrub.epoch").set_value("0").run()
     assert at.query_params["epoch"] == "0"
     assert html(at) != final
     assert "After epoch 0" in words(at)

@@ -64,7 +64,7 @@ def test_the_autopsy_names_the_cause_and_shows_the_evidence(killed):
     assert not at.exception
     said = text_of(at)
     assert "**Cause: negative bias.**" in said
-    assert "Its bias is \\-50" in said
+    assert "Its bias is -50" in said
     assert "| **negative bias** | 1" in said
     assert not [b for b in at.button if b.label == "Find the causes"]
 

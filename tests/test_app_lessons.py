@@ -279,7 +279,7 @@ def test_the_link_of_a_teacher_opens_what_it_says(bundle):
     for lesson in LESSONS.values():
         assert lesson.title in words(at)
     at = page("teach", to="page", page="health", back="pcl")
-    at.multiselect(key="teach.parts.health").set_value(["remedies"]).run()
+    at.multiselect(key="several.parts").set_value(["remedies"]).run()
     assert at.code[0].value.endswith("/health?hide=remedies&lesson=pcl")
 
 

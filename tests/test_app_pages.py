@@ -544,7 +544,8 @@ def test_live_without_runs_leads_to_train():
 @pytest.mark.parametrize("ref", ["../../etc/passwd", "/etc", "nope", "2030", "`<script>", "%00"])
 def test_a_run_that_the_address_makes_up_is_told_and_another_shown(store, name, ref):
     at = page(name, run=ref)
-    assert "which is not here" in at.warning[0].value
+    why = "of which there are several" if ref == "2030" else "which is not here"
+    assert why in at.warning[0].value
     shown = ref.replace("`", "·")  # inert: within the backticks of code
     assert f"`{shown}`" in at.warning[0].value
 
@@ -570,6 +571,11 @@ def test_runs_filters_by_word_and_state(store):
     assert table(at)["id"].tolist() == [store["backprop"].id]
     at = page("runs", filter="no such thing")
     assert "None of the" in at.info[0].value
+
+
+def test_a_run_that_is_here_but_filtered_out_is_told_so(store):
+    at = page("runs", run=store["ff"].id, states="paused")
+    assert "which is here but not among those that this page shows" in at.warning[0].value
 
 
 def test_runs_shows_a_damaged_directory_and_why(store):

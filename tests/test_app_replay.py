@@ -88,6 +88,17 @@ def test_another_run_is_not_asked_for_the_epoch_of_the_one_before(store):
 
 
 @usual
+def test_another_run_is_not_asked_for_the_layer_or_the_race_of_the_one_before(store):
+    short = ffcore.train(root=str(runs.runs_root()), data="digits", epochs=1, set={"model.widths": [8]}, device="cpu")
+    at = open_page("replay", run=store["ff"].id, beside=store["backprop"].id, layer="2")
+    at.selectbox(key="picked_run").set_value(short.id).run()
+    assert not at.warning
+    at.selectbox(key="picked_run").set_value(store["backprop"].id).run()
+    assert not at.warning
+    assert [run["title"] for run in sent(at)["runs"]] == [store["backprop"].title()]
+
+
+@usual
 def test_older_and_damaged_runs_cost_a_line(store):
     run = store["ff"]
     for epoch in run.snapshots():

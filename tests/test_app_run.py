@@ -76,6 +76,28 @@ def test_a_cell_that_is_none_gets_a_friendly_word(store, cell):
     assert "The address asks for cell" in at.warning[0].value
 
 
+def test_another_run_is_not_asked_for_the_cell_of_the_one_before(store):
+    arrays = store["backprop"].evaluation()
+    store["backprop"].write_arrays("evaluation.npz", arrays | {"confusion": np.diag(arrays["confusion"].sum(1))})
+    row, column = np.argwhere(np.triu(store["ff"].evaluation()["confusion"], 1))[0]
+    at = page("run", run=store["ff"].id)
+    cell = f"{row}-{column}"
+    at.selectbox(key="cell").set_value(cell).run()
+    assert at.query_params["cell"] == cell
+    at.selectbox(key="picked_run").set_value(store["backprop"].id).run()
+    assert not at.warning
+    assert "cell" not in at.query_params
+
+
+def test_images_that_have_come_since_are_shown(store, monkeypatch):
+    arrays = {key: value for key, value in store["ff"].evaluation().items() if key != "worst_images"}
+    store["ff"].write_arrays("evaluation.npz", arrays)
+    with monkeypatch.context() as away:
+        away.setattr(ffcore.data, "present", lambda *_: False)
+        assert "not in this machine's data folder" in words(page("run", run=store["ff"].id))
+    assert "not in this machine's data folder" not in words(page("run", run=store["ff"].id))
+
+
 def test_settings_that_differ_from_the_defaults_are_listed_and_no_others(store):
     rows = page("run", run=store["ff"].id).dataframe[0].value
     assert dict(zip(rows["setting"], rows["here"], strict=True)) == {"model.widths": "[32, 32]", "train.epochs": "2"}

@@ -28,11 +28,11 @@ CLAIMS = [  # of the reference study's two radars: (model, MNIST %, transfer %),
 # Which groups
 
 
-def asked_groups(groups: Mapping[str, Group]) -> dict[str, int]:
-    """{key: colour's number} out of `?groups=KEY.COLOUR,…`; what is not there is told."""
+def asked_groups(groups: Mapping[str, Group]) -> dict[str, int] | None:
+    """{key: colour's number} out of `?groups=KEY.COLOUR,…`, None where it asks for none that is here, which is told."""
     text = st.query_params.get("groups")
-    if text is None:
-        return {}
+    if not text:
+        return None if text is None else {}  # emptied by its reader
     out: dict[str, int] = {}
     unknown = []
     for part in text.split(",")[: 2 * MOST]:
@@ -45,7 +45,7 @@ def asked_groups(groups: Mapping[str, Group]) -> dict[str, int]:
             out[key] = wanted if wanted < MOST and wanted not in out.values() else free
     if unknown:
         st.warning(f"The address asks for group {widgets.quote(', '.join(unknown))}, which is not here.")
-    return out
+    return out or None
 
 
 def story(groups: Sequence[Group]) -> list[str]:
@@ -64,7 +64,9 @@ def story(groups: Sequence[Group]) -> list[str]:
 def choose_groups(groups: dict[str, Group]) -> dict[str, int]:
     """The chosen groups and their colours, which stay with them while others come and go."""
     if "compared" not in st.session_state:
-        asked = asked_groups(groups) or {key: i for i, key in enumerate(story(list(groups.values())))}
+        asked = asked_groups(groups)
+        if asked is None:
+            asked = {key: i for i, key in enumerate(story(list(groups.values())))}
         st.session_state.compared, st.session_state.colours = list(asked), asked
     st.session_state.compared = [key for key in st.session_state.compared if key in groups]
     names = {key: shown(g) for key, g in groups.items()}

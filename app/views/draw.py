@@ -107,7 +107,10 @@ def linked() -> np.ndarray | None:
     if code is None:
         return None
     try:
-        return strokes.from_text(code)
+        drawing = strokes.from_text(code)
+        if not drawing.any():
+            raise ffcore.Refused("this one is empty")
+        return drawing
     except ffcore.Refused as error:
         st.warning(f"The address should hold a drawing, but {error}.")
         st.query_params.pop("img")
@@ -212,7 +215,7 @@ def panel(run: Run, image: np.ndarray, what: str, wide: bool) -> None:
     classes = [str(c) for c in run.config["facts"]["classes"]]
     seen = strokes.taken(image, tuple(run.config["facts"]["shape"]))
     told = ffcore.read(own.net(run), seen)
-    scores = np.array(told["scores"][told["readout"]])
+    scores, by_goodness = np.array(told["scores"][told["readout"]]), told["readout"] == "goodness"
     with st.container(border=True, gap="small"):
         who = "" if wide else f" :small[:gray[{run.dir.name if run.bundled else run.id.rpartition('-')[2]}]]"
         st.markdown(f"**{widgets.plain(run.title())}**{who} reads **{widgets.plain(told['class'])}**")
@@ -221,7 +224,7 @@ def panel(run: Run, image: np.ndarray, what: str, wide: bool) -> None:
             st.html(charts.picture(seen, f"what the net sees: {what.replace('*', '')}", 150))
             st.caption("What the net sees", text_alignment="center")
         with right:
-            st.html(figures.bars(scores, classes, len(told["votes"]), told["threshold"]))
+            st.html(figures.bars(scores, classes, len(told["votes"]), told["threshold"] if by_goodness else None))
         st.markdown(sentence(told, classes))
         if told["goodness"]:
             goodness = np.array(told["goodness"])
@@ -351,7 +354,8 @@ def show(run: Run, beside: Run | None) -> None:
     widgets.ways(run, "replay", "health", "run")
     page, query = widgets.broken()
     st.page_link(page, label="Break one: a net whose units died", icon=":material/heart_broken:", query_params=query)
-    widgets.share(f"ffcore read {shlex.quote(run.id)} {words}{sets}", python)
+    lacks = "" if given and kind != "IMAGE.png" else "your image"
+    widgets.share(f"ffcore read {shlex.quote(run.id)} {words}{sets}", python, lacks)
 
 
 st.title("Draw")

@@ -148,15 +148,9 @@ def choose_frame(epochs: list[int]) -> int:
     """Which of the epochs, as an index; one is no choice."""
     if len(epochs) < 2:
         return 0
-    asked = st.query_params.get("epoch")
-    names = [str(e) for e in epochs]
-    if asked is not None and asked not in names:
-        st.warning(f"The address asks for epoch {widgets.quote(asked)}; kept are {', '.join(names)}. Showing {names[-1]}.")
-    if st.session_state.get("embed.epoch") not in names:
-        st.session_state["embed.epoch"] = asked if asked in names else names[-1]
-    epoch = st.select_slider("After epoch", names, key="embed.epoch")
-    st.query_params["epoch"] = epoch
-    return names.index(epoch)
+    names = {str(e): str(e) for e in epochs}
+    epoch = widgets.choose(st.select_slider, "After epoch", "epoch", names, list(names)[-1], "embed.epoch")
+    return list(names).index(epoch)
 
 
 def parts_of(colour: str, told: dict, arrays: dict, frame: int) -> tuple[list[plane.Part], list[str]]:
@@ -300,7 +294,7 @@ if have(run):
         if told := answer(finding, asked):
             widgets.part("The layout", show, run, finding, told)
         widgets.ways(run, "draw", "replay", "run")
-        widgets.share(command(run, asked), repeat(run, asked))
+        widgets.share(command(run, asked), repeat(run, asked), "the points that you circled")
 else:
     title = run.config["facts"].get("data_title", run.config["data"]["name"])
     st.info(

@@ -94,10 +94,7 @@ def number(label: str, key: str, low: int, high: int, default: int, hint: str | 
     """A number input that lives in the address."""
     st.session_state.setdefault(key, widgets.asked_number(key, low, high, default))
     value = st.number_input(label, low, high, key=key, width=max(130, 8 * len(label)), help=hint)
-    if value != default:
-        st.query_params[key] = str(value)
-    else:
-        st.query_params.pop(key, None)
+    widgets.put(key, value, default)
     return value
 
 
@@ -325,20 +322,8 @@ def scrubber(label: str, key: str, options: list[int], default: int) -> int:
     """A slider over whole numbers, in the address as `?key=`; one alone needs none."""
     if len(options) < 2:
         return options[0]
-    text = st.query_params.get(key)
-    if text is not None and text not in map(str, options):
-        st.warning(
-            f"The address asks for {key} {widgets.quote(text)}; there is {options[0]} to {options[-1]}. Showing {default}."
-        )
-    spot = f"scrub.{key}"
-    if st.session_state.get(spot) not in options:
-        st.session_state[spot] = int(text) if text in map(str, options) else default
-    value = st.select_slider(label, options, key=spot)
-    if value != default:
-        st.query_params[key] = str(value)
-    else:
-        st.query_params.pop(key, None)
-    return value
+    names = {str(option): str(option) for option in options}
+    return int(widgets.choose(st.select_slider, label, key, names, str(default), f"scrub.{key}"))
 
 
 # Between two images

@@ -404,7 +404,7 @@ runs = [run for run in widgets.all_runs() if run.snapshots()]
 if not runs:
     widgets.empty("No run has kept a snapshot of its units yet. One takes a minute.", "Train one", "views/train.py")
 flawed = [run for run in runs if run.config["model"]["name"] == "ref_pcl"]
-chosen = widgets.pick_run(runs, flawed[0] if flawed else runs[0])
+chosen = widgets.pick_run(runs, flawed[0] if flawed else runs[0], "unit")
 with widgets.told_if_broken("This run"):
     show(chosen)
 with widgets.told_if_broken("The remedies"):

@@ -153,7 +153,7 @@ if chosen:
     show(chosen)
 else:
     index()
-widgets.share()
+widgets.share(lacks="where its sliders stand")
 widgets.explain(
     """
 **Predict** before you look: one question, a few answers, none of them silly. **Run**: make it happen with a slider, a button

@@ -233,7 +233,10 @@ def show(run: Run) -> None:
     with st.grid(3, min_column_width=290, gap="small"):
         for (name, item), one in zip(items.items(), told, strict=True):
             card(item, one, classes, name == mine["name"])
-    widgets.share(line, repeat(run, strategy, seed))
+    lacks = ["your image"] * (st.session_state.image != "sample") + ["the settings above"] * bool(
+        items[strategy["name"]]["settings"]
+    )
+    widgets.share(line, repeat(run, strategy, seed), " and ".join(lacks))
 
 
 def repeat(run: Run, strategy: dict[str, Any], seed: int) -> str:

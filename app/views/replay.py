@@ -78,7 +78,7 @@ def begin(name: str, both: list[dict[str, Any]], axes: dict[str, str], axis: str
     if before and before["run"] == name and asked == before["put"]:
         return before["start"]
     if before and before["run"] != name and asked == before["put"]:  # left by the run that was here before
-        for key in AXES:
+        for key in (*AXES, "layer"):
             st.query_params.pop(key, None)
     at = None
     if "second" in st.query_params and "second" in axes:
@@ -138,6 +138,7 @@ def show(runs: list[Run]) -> None:
             f'import ffcore\n\ntold = ffcore.frames(ffcore.find("{runs[0].id}"))\n'
             'for mark in told["bookmarks"]:\n    print(mark["epoch"], mark["name"], "-", mark["why"])\n'
             'told["layers"][0]["won"]  # share of pairs won by layer 1, epoch by epoch',
+            saves="Every chart saves itself as PNG: ⤓ at its upper right.",
         )
 
 
@@ -187,8 +188,8 @@ with widgets.told_if_broken("This replay"):
     with st.container(horizontal=True, vertical_alignment="bottom"):
         chosen = widgets.pick_run(runs, (able or runs)[0])
         others = [] if widgets.hidden("race") else rivals(chosen, runs)
-        if st.session_state.get("beside") == chosen.id:  # nobody races itself
-            st.session_state.beside = "none"
+        if st.query_params.get("beside") == chosen.id:  # nobody races itself
+            race("none")
         names = {"none": "nobody"} | {other.id: f"{other.title()} · {other.id}" for other in others}
         beside = widgets.choose(st.selectbox, "Race against", "beside", names, "none") if others else "none"
         first = others[0] if others and beside == "none" else None

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import charts
 import feed
@@ -19,6 +19,7 @@ from components import live_chart, plotly_loader
 import ffcore
 from ffcore import Run, catalogue
 
+T = TypeVar("T")
 WORST = "worst"
 SHOWN = 60  # mistakes of a cell at most
 
@@ -125,8 +126,8 @@ def figures(result: dict[str, Any], touches: int) -> None:
 def confusions(run: Run, evaluation: dict[str, np.ndarray]) -> None:
     """The confusion matrix, and the errors of a cell or the worst of all."""
     classes = run.config["facts"]["classes"]
-    found = drawn.largest(evaluation["confusion"])
-    names = {WORST: "the worst of all"} | {f"{i}-{j}": f"{classes[i]} read as {classes[j]} ({n})" for i, j, n in found}
+    most = drawn.largest(evaluation["confusion"])
+    names = {WORST: "the worst of all"} | {f"{i}-{j}": f"{classes[i]} read as {classes[j]} ({n})" for i, j, n in most}
     left, right = st.columns([1, 1], gap="medium")
     with left.container(border=True):
         st.markdown("**Which classes it confuses** :small[test images; click a mistake to see it]")
@@ -136,7 +137,7 @@ def confusions(run: Run, evaluation: dict[str, np.ndarray]) -> None:
             on_click=lambda trace, row, column: go_cell(f"{row}-{column}", names),
         )  # fmt: skip
     with right.container(border=True):
-        cell = widgets.choose(st.selectbox, "Errors", "cell", names, WORST, f"cell.{run.id}")
+        cell = widgets.choose(st.selectbox, "Errors", "cell", names, WORST)
         if cell == WORST:
             worst(run, evaluation, None)
         else:
@@ -147,7 +148,7 @@ def confusions(run: Run, evaluation: dict[str, np.ndarray]) -> None:
 def go_cell(cell: str, known: dict[str, str]) -> None:
     if cell in known:
         st.query_params["cell"] = cell
-        st.session_state[f"cell.{st.session_state.run}"] = cell
+        st.session_state.cell = cell
 
 
 def worst(run: Run, evaluation: dict[str, np.ndarray], cell: tuple[int, int] | None) -> None:
@@ -160,8 +161,7 @@ def worst(run: Run, evaluation: dict[str, np.ndarray], cell: tuple[int, int] | N
     lead = [float(scores[i, said[i]] - scores[i, labels[i]]) for i in some]
     images = evaluation.get("worst_images")
     if images is None:  # an older run remembers their places only
-        facts = run.config["facts"]
-        images = test_images(str(run.dir), tuple(evaluation["worst_index"].tolist()), facts["data_hash"])
+        images = found(run, test_images, tuple(evaluation["worst_index"].tolist()), run.config["facts"]["data_hash"])
         if isinstance(images, str):
             st.caption(images)
             images = None
@@ -175,7 +175,7 @@ def worst(run: Run, evaluation: dict[str, np.ndarray], cell: tuple[int, int] | N
 
 def of_cell(run: Run, evaluation: dict[str, np.ndarray], row: int, column: int) -> None:
     """All errors of one kind, found by reading the test images once more; where they are not here, the stored ones."""
-    told = mistakes(str(run.dir), own.stamp(run), row, column)
+    told = found(run, mistakes, own.stamp(run), row, column)
     if isinstance(told, str):
         worst(run, evaluation, (row, column))
         st.caption(told)
@@ -190,18 +190,21 @@ def of_cell(run: Run, evaluation: dict[str, np.ndarray], row: int, column: int) 
     )
 
 
-@st.cache_data(max_entries=16, show_spinner="Reading the test images …")
-def mistakes(directory: str, stamp: float, row: int, column: int) -> tuple[np.ndarray, list[float]] | str:
-    """(images (n, C, H, W) uint8, the wrong class's lead in score) of one kind of error, or why they cannot be shown."""
-    if why := missing(Run(directory)):
-        return why
+def found(run: Run, read: Callable[..., T], *asked: Any) -> T | str:
+    """What `read` takes from a run's own images, or why they cannot be shown: kept only once they are there."""
     try:
-        right, said, lead = readings(directory, stamp)
-        found = np.flatnonzero((right == row) & (said == column))
-        found = found[np.argsort(-lead[found])][:SHOWN]
-        return own.net(Run(directory)).data().test.x[found].numpy(), lead[found].tolist()
+        return missing(run) or read(str(run.dir), *asked)
     except (ffcore.Refused, ffcore.Failed) as error:
-        return f"The images cannot be shown: {error}"
+        return widgets.plain(f"The images cannot be shown: {error}")
+
+
+@st.cache_data(max_entries=16, show_spinner="Reading the test images …")
+def mistakes(directory: str, stamp: float, row: int, column: int) -> tuple[np.ndarray, list[float]]:
+    """(images (n, C, H, W) uint8, the wrong class's lead in score) of one kind of error."""
+    right, said, lead = readings(directory, stamp)
+    some = np.flatnonzero((right == row) & (said == column))
+    some = some[np.argsort(-lead[some])][:SHOWN]
+    return own.net(Run(directory)).data().test.x[some].numpy(), lead[some].tolist()
 
 
 @st.cache_data(max_entries=4, show_spinner=False)
@@ -219,7 +222,7 @@ def readings(directory: str, stamp: float) -> tuple[np.ndarray, np.ndarray, np.n
 
 def missing(run: Run) -> str | None:
     """Why a run's own images are not to be had on this machine, in a line."""
-    config, title = run.config, run.config["facts"]["data_title"]
+    config, title = run.config, widgets.plain(run.config["facts"]["data_title"])
     name, public = config["data"]["name"], config["data"]["name"] in ffcore.data.DATASETS
     if not (ffcore.data.present(name, config["data_root"]) if public else Path(name).suffix == ".npz" and Path(name).is_file()):
         return f"The images are not in this machine's data folder ({title}), so they cannot be shown."
@@ -227,19 +230,14 @@ def missing(run: Run) -> str | None:
 
 
 @st.cache_data(max_entries=32, ttl=600, show_spinner=False)
-def test_images(directory: str, index: tuple[int, ...], data_hash: str) -> np.ndarray | str:
-    """These test images of a run's own data, (n, C, H, W) uint8, or why they cannot be shown."""
+def test_images(directory: str, index: tuple[int, ...], data_hash: str) -> np.ndarray:
+    """These test images of a run's own data, (n, C, H, W) uint8; raises Refused where the folder holds others."""
     run = Run(directory)
-    if why := missing(run):
-        return why
     widgets.settle_torch()
-    try:
-        data = ffcore.data.load(ffcore.data.DataSettings(**run.config["data"]), run.config["data_root"])
-    except (ffcore.Refused, ffcore.Failed) as error:
-        return f"The images cannot be shown: {error}"
+    data = ffcore.data.load(ffcore.data.DataSettings(**run.config["data"]), run.config["data_root"])
     if data.hash != data_hash:
         title = run.config["facts"]["data_title"]
-        return f"The {title} in this machine's data folder is not what this run was tested on, so no images can be shown."
+        raise ffcore.Refused(f"the {title} in this machine's data folder is not what this run was tested on")
     return data.test.x[list(index)].numpy()
 
 

@@ -111,11 +111,11 @@ def filters(rows: list[tuple[Run, dict]]) -> tuple[list[tuple[Run, dict]], list[
     with st.container(horizontal=True, vertical_alignment="bottom"):
         text = st.text_input("Filter", type="search", placeholder="model, data, note, id …", key="filter", bind="query-params")
         tags = sorted({tag for _, r in rows for tag in r["tags"]})
-        wanted = several(st.multiselect, "Tags", "tags", tags, []) if tags or "tags" in st.query_params else []
+        wanted = widgets.several(st.multiselect, "Tags", "tags", tags, []) if tags or "tags" in st.query_params else []
         with st.popover("Columns", icon=":material/view_column:"):
-            columns = several(st.pills, "Columns", "columns", list(COLUMNS), SHOWN, selection_mode="multi")
+            columns = widgets.several(st.pills, "Columns", "columns", list(COLUMNS), SHOWN, selection_mode="multi")
     here = [s for s in STATES if any(r["state"] == [s] for _, r in rows)]
-    states = several(st.pills, "State", "states", here, [], selection_mode="multi", label_visibility="collapsed")
+    states = widgets.several(st.pills, "State", "states", here, [], selection_mode="multi", label_visibility="collapsed")
     shown = [
         (run, r)
         for run, r in rows
@@ -127,22 +127,6 @@ def filters(rows: list[tuple[Run, dict]]) -> tuple[list[tuple[Run, dict]], list[
         )
     ]
     return shown, [name for name in COLUMNS if name in columns]
-
-
-def several(widget, label: str, key: str, options: list[str], default: list[str], **more: Any) -> list[str]:
-    """A choice of several that lives in the address as `?key=a,b`; what is not there is told."""
-    asked = st.query_params.get(key)
-    if asked is not None and (odd := [name for name in asked.split(",") if name and name not in options]):
-        st.warning(f"The address asks for {key} {widgets.quote(', '.join(odd))}; there is {', '.join(options) or 'none'}.")
-    spot = f"runs_{key}"
-    before = st.session_state.get(spot)
-    if before is None:
-        st.session_state[spot] = default if asked is None else [name for name in asked.split(",") if name in options]
-    else:
-        st.session_state[spot] = [name for name in before if name in options]
-    chosen = widget(label, options, key=spot, **more)
-    widgets.put(key, ",".join(chosen), ",".join(default))
-    return chosen
 
 
 def table(shown: list[tuple[Run, dict]], columns: list[str]) -> list[Run]:
@@ -264,6 +248,7 @@ widgets.share(
     "ffcore runs list",
     "import ffcore\nfor run in ffcore.list_runs():\n"
     '    print(run.id, run.state, (run.status()["result"] or {}).get("test_accuracy"), run.notes()["tags"])',
+    lacks="the ticks",
 )
 widgets.explain(
     """

@@ -27,11 +27,6 @@ def base() -> str:
     return url.removesuffix("/teach")
 
 
-def choose_many(label: str, key: str, options: dict[str, str]) -> list[str]:
-    """Some of {name: shown text}."""
-    return st.multiselect(label, list(options), format_func=options.get, key=key, placeholder="nothing")
-
-
 def make_link() -> str:
     """The address of a lesson's step, or of a page with parts of it left out."""
     what = widgets.choose(
@@ -49,7 +44,8 @@ def make_link() -> str:
     with one:
         page = widgets.choose(st.selectbox, "Page", "page", PAGES, "start", "teach.page")
     with two:
-        parts = choose_many("Leave out", f"teach.parts.{page}", PARTS.get(page, {}))
+        known = PARTS.get(page, {})
+        parts = widgets.several(st.multiselect, "Leave out", "parts", known, [], format_func=known.get, placeholder="nothing")
     with three:
         back = widgets.choose(st.selectbox, "Leads back to", "back", {"none": "no lesson", **lessons}, "none", "teach.back")
     query = {"hide": ",".join(parts)} if parts else {}

@@ -272,7 +272,8 @@ if launch.button(
     else:
         st.switch_page("views/live.py", query_params={"run": run.id})
 
-widgets.share(ffcore.command(config), python_for(config)) if config else widgets.share()
+lacks = "your file" if config and config["data"]["name"] not in ffcore.data.DATASETS else ""
+widgets.share(ffcore.command(config), python_for(config), lacks) if config else widgets.share()
 widgets.explain(
     """
 **Positives and negatives.** Forward-Forward has no error signal from the top. Instead each layer sees pairs: x⁺, an
