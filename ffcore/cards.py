@@ -180,8 +180,8 @@ def _failings(run: Run, preset: Any) -> list[str]:
         if most := int(wrong.max()):
             true, said = divmod(int(wrong.argmax()), len(classes))
             lines.append(
-                f"Of the test images it is least often right about “{_plain(classes[low])}” ({recall[low]:.1%}); its most frequent "
-                f"mistake is to read “{_plain(classes[true])}” as “{_plain(classes[said])}” ({most} times)."
+                f"Of the test images it is least often right about “{_plain(classes[low])}” ({recall[low]:.1%}); its most "
+                f"frequent mistake is to read “{_plain(classes[true])}” as “{_plain(classes[said])}” ({most} times)."
             )
     lines += [
         f"{share:.1%} of the units of layer {layer} are dead." for layer, share in enumerate(dead_units(run), 1) if share > MANY
