@@ -395,7 +395,10 @@ class Trainer:
                 if name.startswith(f"optimiser.{i}."):
                     _, _, index, key = name.split(".", 3)
                     inner.setdefault(int(index), {})[key] = value
-            self.optimisers[i].load_state_dict({"state": inner, "param_groups": plain["groups"]})
+            ours = self.optimisers[i].param_groups[0]  # not what an older version, or another device, could record
+            how = {"capturable": ours["capturable"]} if "capturable" in ours else {}
+            groups = [{**group, **how} for group in plain["groups"]]
+            self.optimisers[i].load_state_dict({"state": inner, "param_groups": groups})
             self.optimisers[i].param_groups[0]["lr"] = self.rates[i]  # the very tensor that recorded steps read
             self.taken[i] = plain["taken"] if "taken" in plain else plain["schedule"]["last_epoch"]
         self.step, self.seconds = position["step"], position["seconds"]

@@ -18,6 +18,7 @@ import ffcore
 from ffcore import analyses, files, runs, worker
 from ffcore.errors import Failed, Refused
 from ffcore.lab import ANALYSES
+from ffcore.lab.generate import NO_SLOPE
 from ffcore.models import MODELS
 
 TALLY = """
@@ -272,7 +273,7 @@ def test_every_model_can_be_asked_everything(tmp_path, model):
         layout = ffcore.analyse("embed", run, n=20, layer="1").arrays()
         assert layout["xy"].shape == (1, 20, 2)
         assert set(layout["prediction"].flatten()) <= {0, 1, 2}
-    if model in ("reconstruction", "vicreg", "cwc"):
+    if model in NO_SLOPE:
         with pytest.raises(Refused, match="hands on no slope"):
             ffcore.analyse("generate", run, what="ascent", n=3)
     else:

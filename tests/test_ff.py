@@ -237,6 +237,15 @@ def test_resume_from_any_step_is_bit_identical(toy, optimiser, lr_schedule):
         assert torch.equal(value, other.model.state_dict()[key]), key
 
 
+def test_whether_steps_can_be_recorded_is_of_the_device_and_not_of_the_state(toy):
+    trainer = Trainer(toy_config("ff"), toy)
+    tensors, metadata = trainer.state()
+    other = Trainer(toy_config("ff"), toy)
+    other.restore(tensors, {"state": metadata["state"].replace('"capturable": false', '"capturable": true')})
+    assert '"capturable": false' in metadata["state"]
+    assert [o.param_groups[0]["capturable"] for o in other.optimisers] == [False] * 3
+
+
 def test_learning_rate_schedules_reach_every_group(toy):
     for schedule, steps in (("together", 16), ("greedy", 32), ("alternate", 16)):
         config = toy_config("ff", set={"train.schedule": schedule, "train.epochs": 2, "train.lr_schedule": "linear"})
