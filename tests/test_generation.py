@@ -6,8 +6,8 @@ from conftest import toy_config
 
 from ffcore import generation
 from ffcore.errors import Refused
-from ffcore.labels import Sample
 from ffcore.lab.generate import NO_SLOPE
+from ffcore.labels import Sample
 from ffcore.models import MODELS
 from ffcore.training import Trainer, build_model
 
