@@ -12,13 +12,13 @@ from browser import READY, Server, is_complaint, wait
 import ffcore
 from ffcore import runs
 
-pytestmark = [pytest.mark.browser, pytest.mark.pace, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 CURVES = "goodness of positives and negatives of layer"
 
 
 @pytest.fixture(scope="module")
 def page(chromium, server):
-    """One tab for the whole story, which notes every address that it asks for."""
+    """One tab for the whole story. It asks no other machine for anything, complains of nothing, and no script breaks."""
     tab = chromium.new_page(viewport={"width": 1280, "height": 1000})
     tab.asked, tab.broken = set(), []
     tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
@@ -26,7 +26,11 @@ def page(chromium, server):
     tab.on("websocket", lambda socket: tab.asked.add(socket.url))
     tab.on("pageerror", lambda error: tab.broken.append(str(error)))
     tab.set_default_timeout(30_000)
-    return tab
+    yield tab
+    hosts = {urlparse(url).hostname for url in tab.asked if urlparse(url).scheme not in ("data", "blob", "about")}
+    assert hosts == {"127.0.0.1"}
+    assert tab.broken == []
+    assert "Traceback" not in server.log.read_text()
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +90,7 @@ def test_start_shows_the_goodness_of_a_trained_net(server, page):
     wait(lambda: table.inner_text() != before, 5, "the next digit did not come")
 
 
+@pytest.mark.pace
 def test_both_curves_of_every_layer_move_at_least_once_a_second(server, page, submitted):
     open_live(server, page, submitted)
     wait(lambda: min((points for *_, points in ends(page)), default=0) > 3, 20, "no points came")
@@ -100,6 +105,7 @@ def test_both_curves_of_every_layer_move_at_least_once_a_second(server, page, su
     assert rate >= 1, f"the curves of both layers moved {rate:.2f} times a second"
 
 
+@pytest.mark.pace
 def test_a_zoom_survives_ten_ticks(server, page, submitted):
     chart = page.locator(f"[aria-label^='{CURVES} 1']")
     chart.scroll_into_view_if_needed()
@@ -125,6 +131,7 @@ def test_a_zoom_survives_ten_ticks(server, page, submitted):
     assert max(e for curve in last for e in curve[:2]) > zoomed[2]  # the data went on beyond the view
 
 
+@pytest.mark.pace
 def test_a_reload_keeps_the_run(server, page, submitted):
     page.reload()
     wait(lambda: len(ends(page)) == 2, 30, "the curves did not come back")
@@ -132,6 +139,7 @@ def test_a_reload_keeps_the_run(server, page, submitted):
     assert page.get_by_text(submitted.id).first.is_visible()
 
 
+@pytest.mark.pace
 def test_a_second_run_is_queued_and_told_so(server, page, submitted):
     second = submit(server, page, seed=1)
     page.get_by_text("Queued: number 1 in line.").wait_for()
@@ -139,6 +147,7 @@ def test_a_second_run_is_queued_and_told_so(server, page, submitted):
     assert submitted.state == "running"
 
 
+@pytest.mark.pace
 def test_stop_takes_two_seconds_at_most_and_keeps_the_weights(server, page, submitted):
     open_live(server, page, submitted)
     page.get_by_role("button", name="Stop").click()
@@ -151,6 +160,7 @@ def test_stop_takes_two_seconds_at_most_and_keeps_the_weights(server, page, subm
     page.get_by_role("button", name="Resume").wait_for()
 
 
+@pytest.mark.pace
 def test_a_killed_server_loses_nothing(server, page, submitted):
     second = next(run for run in runs.list_runs(server.root) if run.config["seed"] == 1)
     wait(lambda: second.state == "running", 20, "the queued run did not start when the first had stopped")
@@ -227,10 +237,3 @@ def test_a_click_on_the_map_of_units_shows_that_unit(server, page):
     wait(lambda: title.inner_text() != before, 10, "the click did nothing")
     assert title.inner_text() == f"{wanted} of layer 1"
     assert f"unit={wanted.split()[1]}" in page.url
-
-
-def test_nothing_was_asked_of_another_machine(server, page):
-    hosts = {urlparse(url).hostname for url in page.asked if urlparse(url).scheme not in ("data", "blob", "about")}
-    assert hosts == {"127.0.0.1"}
-    assert page.broken == []
-    assert "Traceback" not in server.log.read_text()

@@ -432,6 +432,14 @@ def test_a_run_uses_as_many_threads_as_its_place_has_cores(monkeypatch):
     assert started[0]["GOMP_SPINCOUNT"] == "2000"  # idle threads that spin would stall whoever trains beside
 
 
+def test_what_a_study_has_trained_is_found_and_not_trained_again():
+    wanted = {**asked(1), "tag": "study"}
+    first = jobs.trained_once(wanted, None)
+    assert jobs.trained_once(wanted, None).id == first.id
+    other = jobs.trained_once({**wanted, "seed": 1}, None)
+    assert {run.id for run in runs.list_runs(bundled=False)} == {first.id, other.id}
+
+
 # A run that begins with the weights of another.
 
 

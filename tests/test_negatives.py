@@ -516,6 +516,7 @@ def test_the_laws_hold_a_plugin_to_account(plugins):
     assert sound.returncode == 0, sound.stdout
     assert sound.stdout.count(".") >= 15
     file.write_text(example.replace("1 - 2 * x", "2 - 2 * x"))
+    words[-2] = "my_strategy and shape_and_range"
     spoilt = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
     assert "test_pairs_have_the_shape_and_range_of_the_batch" in spoilt.stdout
     assert spoilt.returncode == 1

@@ -97,7 +97,7 @@ SABOTAGES = {
     ),
     "a study trains again what is done": Sabotage(
         "jobs.py", 'if state == "done":', "if False:",
-        CLI + "a_study_of_negatives_compares_like_with_like",
+        JOBS + "what_a_study_has_trained_is_found_and_not_trained_again",
     ),
     "the label's length is forgotten": Sabotage(
         "models/ff.py", "total = squared + labels.squared_norm(label, self.settings.label_value)", "total = squared",
