@@ -41,7 +41,7 @@ def answer(finding: Finding | None, label: str, about: str, key: str) -> dict[st
         elif status["state"] == "cancelled":
             st.info("Cancelled.", icon=":material/cancel:")
         with st.container(horizontal=True, vertical_alignment="center"):
-            pressed = st.button(label, key=f"{key}.ask", type="primary", icon=":material/play_arrow:")
+            pressed = widgets.act(label, key=f"{key}.ask", type="primary", icon=":material/play_arrow:")
             st.caption(about)
         widgets.warm_torch()  # what starts it needs torch: not to be waited for after the click
         if pressed:
@@ -70,7 +70,7 @@ def _watch(finding: Finding, key: str) -> None:
             st.rerun()
         with st.container(border=True):
             st.progress(status["done"], f"{widgets.plain(status['doing'] or 'starting')} …")
-            if st.button("Cancel", key=f"{key}.cancel", icon=":material/stop:"):
+            if widgets.act("Cancel", key=f"{key}.cancel", icon=":material/stop:"):
                 finding.cancel()
                 st.rerun()
 

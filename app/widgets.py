@@ -151,9 +151,11 @@ def hidden(part: str) -> bool:
     return part in hidden_parts()
 
 
-def read_only() -> bool:
-    """Does this server start, change and delete nothing? What would is to be shown disabled; the library refuses anyhow."""
-    return ffcore.read_only()
+def act(label: str, *, disabled: bool = False, **more: Any) -> bool:
+    """A button that starts, changes or deletes something: disabled on a read-only server, where the library refuses anyhow."""
+    if ffcore.read_only():
+        disabled, more["help"] = True, "This dashboard is read-only"
+    return st.button(label, disabled=disabled, **more)
 
 
 def refusal(error: object) -> None:

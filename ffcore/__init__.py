@@ -12,7 +12,7 @@ os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 __version__ = "0.1.0"
 
 _IN = {  # module → its public names
-    "jobs": "train submit resume requeue pause stop position estimate",
+    "jobs": "train submit keep_images resume requeue pause stop position estimate",
     "trained": "load evaluate summary Trained",
     "runs": "find list_runs delete discard discarded restore purge annotate export import_zip Run runs_root bundled_root",
     "config": "configure parse_settings parse_grid",

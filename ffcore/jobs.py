@@ -1,5 +1,6 @@
 """Runs as processes: train one here, queue one, pause, resume, stop."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ffcore import data, runs, worker
+from ffcore import data, files, runs, worker
 from ffcore.errors import Failed, Refused
 from ffcore.files import door
 from ffcore.runs import Run
@@ -17,7 +18,7 @@ from ffcore.worker import Progress, cores, position
 if TYPE_CHECKING:
     from ffcore.trained import Trained
 
-__all__ = ["estimate", "pause", "position", "requeue", "resume", "stop", "submit", "train"]
+__all__ = ["estimate", "keep_images", "pause", "position", "requeue", "resume", "stop", "submit", "train"]
 
 
 @door("start runs")
@@ -54,6 +55,27 @@ def train(progress: Progress | None = None, root: str | None = None, run_dir: st
     started = time.time()
     run, images = prepare(root, run_dir, here=True, **asked)
     return worker.work(run, progress, started, images)
+
+
+@door("keep uploaded files")
+def keep_images(name: str, content: bytes, root: str | None = None) -> str:
+    """Puts an uploaded .npz of images beside the runs that will use it, named by its content; returns its path.
+
+    Raises Refused, and keeps nothing, for a file that is no such set.
+    """
+    folder = runs.runs_root(root) / ".data"
+    path = folder / f"{Path(name).stem[:40]}-{hashlib.blake2b(content, digest_size=8).hexdigest()}.npz"
+    if path.exists():
+        return str(path)
+    with files.writing(path.name, folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    files.replace(folder, path.name, content)
+    try:
+        data.read_own(path)
+    except Refused as error:
+        path.unlink()
+        raise Refused(str(error).replace(str(path), name)) from None
+    return str(path)
 
 
 def trained_once(wanted: dict[str, Any], progress: Progress | None, root: str | None = None) -> "Trained":

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.usefixtures("no_bundle")
 DOORS = {  # what a dashboard may ask for → how
     "submit": lambda store: ffcore.submit(**TINY),
     "train": lambda store: ffcore.train(**TINY),
+    "keep_images": lambda store: ffcore.keep_images("mine.npz", b"PK"),
     "requeue": lambda store: ffcore.requeue(store["paused"]),
     "resume": lambda store: ffcore.resume(store["paused"]),
     "pause": lambda store: ffcore.pause(store["queued"]),
@@ -111,14 +112,29 @@ def test_pages_stand_and_say_that_they_are_read_only(read_only, name):
     assert contents() == before
 
 
-def test_a_button_that_starts_something_tells_the_refusal(read_only):
-    at = page("train", data="digits")
-    start = next(b for b in at.button if b.label == "Start training")
-    if not start.disabled:
-        start.click().run()
-        assert not at.exception
-        assert any("read-only" in error.value for error in at.error)
-    assert len(runs.list_runs()) == len(read_only)
+@pytest.mark.parametrize(
+    ("name", "query", "labels"),
+    [
+        ("train", {"data": "digits"}, ["Start training"]),
+        ("runs", {}, ["Delete"]),
+        ("run", {}, ["Queue it now", "Keep", "Delete"]),
+        ("live", {"run": "queued"}, ["Pause", "Stop"]),
+        ("live", {"run": "paused"}, ["Resume", "Stop"]),
+        ("health", {}, ["Find the causes"]),
+        ("embeddings", {}, ["Lay out by PCA"]),
+        ("generations", {}, ["Make them"]),
+        ("variants", {}, ["Train it"]),
+    ],
+)
+def test_what_starts_or_changes_something_is_disabled_and_nothing_starts_by_itself(read_only, name, query, labels):
+    before = contents()
+    at = page(name, **query | {"run": read_only[query.get("run", "ff")].id})
+    shown = {b.label: b for b in at.button}
+    for label in labels:
+        assert shown[label].disabled, label
+        assert shown[label].help == "This dashboard is read-only"
+    assert not [error.value for error in at.error if "read-only" in error.value]
+    assert contents() == before
 
 
 def test_an_experiment_of_a_lesson_cannot_be_started(read_only):

@@ -90,7 +90,7 @@ def experiments(arms: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, 
     left = {key: arm for key, arm in arms.items() if arm[0] not in found}
     with st.container(horizontal=True):
         for key, (title, request) in left.items():
-            if st.button(f"Train: {title}", key=key, icon=":material/play_arrow:", disabled=ffcore.read_only()):
+            if widgets.act(f"Train: {title}", key=key, icon=":material/play_arrow:"):
                 _start(key, request)
     if left and ffcore.read_only():
         st.caption("Read-only: nothing is trained on this server; the next step shows what is stored.")

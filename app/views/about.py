@@ -104,7 +104,9 @@ st.dataframe(sets, hide_index=True, column_config=columns, alt="data sets with t
 st.download_button("Data sets as CSV", sets.to_csv(index=False), "datasets.csv", "text/csv", icon=":material/download:")
 st.caption(
     "What lies here is used; what does not is downloaded only when a run asks for it by name. **Nothing else goes over the "
-    "network**: no usage statistics, no fonts, no scripts from elsewhere; the whole dashboard works offline."
+    "network**: no usage statistics, no fonts, no scripts from elsewhere; the whole dashboard works offline. One exception is "
+    "Streamlit's own: of a browser that comes by a host name which is not this machine's, it asks a service for the machine's "
+    "address on the internet; behind a proxy set up as on For teachers it does not."
 )
 
 st.header("Known limits")

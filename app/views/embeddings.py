@@ -77,7 +77,8 @@ def answer(finding: Finding | None, asked: dict[str, Any]) -> dict[str, Any] | N
     """The numbers: PCA of the net as it is at once, everything else in a process of its own when it is asked for."""
     if finding is None:
         return None
-    if asked["method"] == "pca" and asked["frames"] == "one" and finding.state != "done":
+    quick = asked["method"] == "pca" and asked["frames"] == "one"
+    if quick and finding.state != "done" and not ffcore.read_only():
         bar = st.progress(0.0, "PCA: reading images …")
         try:
             widgets.settle_torch()
@@ -262,6 +263,7 @@ def command(run: Run, asked: dict[str, Any]) -> str:
     """The line that writes the same table."""
     words = ["ffcore embed", run.id, f"--layer {asked['layer']}", f"--method {asked['method']}"]
     words += [f"--data {asked['data']}"] if asked["data"] else []
+    words += [f"--n {asked['n']}"] if asked["n"] != N else []
     if asked["frames"] == "kept" and (epoch := st.query_params.get("epoch", "")).isdigit():
         words += [f"--epoch {epoch}"]
     return " ".join([*words, "--out points.csv"])

@@ -108,7 +108,7 @@ def answer(run: Run, *judge: Run, about: str, **settings: Any) -> tuple[Finding,
     held_out = settings["what"] in ("steps", "interpolation") and ffcore.held_out_here(run)
     here = settings["what"] == "ascent" or held_out or data.present(run.config["data"]["name"], run.config["data_root"])
     asked = st.session_state.setdefault("generations_asked", set())
-    if here and finding.state == "absent" and finding.dir not in asked:
+    if here and not ffcore.read_only() and finding.state == "absent" and finding.dir not in asked:
         asked.add(finding.dir)
         try:
             ffcore.submit_analysis(finding)

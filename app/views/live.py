@@ -65,7 +65,7 @@ def controls(run: Run, status: dict) -> None:
     state, want = status["state"], run.want()
     if state in LIVE:
         pausing, stopping = want == "pause", want == "stop"
-        st.button(
+        widgets.act(
             "Pausing …" if pausing else "Pause",
             icon=":material/pause:",
             disabled=pausing or stopping,
@@ -74,7 +74,7 @@ def controls(run: Run, status: dict) -> None:
             args=(Run.control, run, "pause"),
             help="saves everything and frees the processor",
         )
-        st.button(
+        widgets.act(
             "Stopping …" if stopping else "Stop",
             icon=":material/stop:",
             disabled=stopping,
@@ -85,7 +85,7 @@ def controls(run: Run, status: dict) -> None:
         )
         return
     if can_resume(run, status):
-        st.button(
+        widgets.act(
             "Resume",
             icon=":material/play_arrow:",
             type="primary",
@@ -101,7 +101,7 @@ def controls(run: Run, status: dict) -> None:
             help="a new run that begins with these weights, with settings of your choice",
         )  # fmt: skip
     if state == "paused":
-        st.button("Stop", icon=":material/stop:", on_click=ask, args=(ffcore.stop, run), key="stop",
+        widgets.act("Stop", icon=":material/stop:", on_click=ask, args=(ffcore.stop, run), key="stop",
                   help="ends the run and keeps its weights")  # fmt: skip
 
 

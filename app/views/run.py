@@ -48,7 +48,7 @@ def actions(run: Run, state: str) -> None:
         shelf.export_button(run)
         if not run.bundled:
             describe(run)
-            st.button("Delete", icon=":material/delete:", on_click=delete, args=(run,))
+            widgets.act("Delete", icon=":material/delete:", on_click=delete, args=(run,))
 
 
 def delete(run: Run) -> None:
@@ -64,7 +64,7 @@ def repeat(run: Run) -> None:
         st.caption(
             "The same seed repeats it bit for bit on the same machine; another one tells how much of a result is chance."
         )
-        if st.button("Queue it now", type="primary", icon=":material/play_arrow:"):
+        if widgets.act("Queue it now", type="primary", icon=":material/play_arrow:"):
             try:
                 with st.spinner("Starting …"):
                     made = ffcore.submit(**{**asked, "seed": seed})
@@ -91,7 +91,7 @@ def describe(run: Run) -> None:
         known = sorted({tag for other in widgets.all_runs() for tag in other.notes()["tags"]} | set(told["tags"]))
         tags = st.multiselect("Tags", known, told["tags"], accept_new_options=True, key=f"tags.{run.id}")
         note = st.text_area("Note", told["note"], key=f"note.{run.id}", placeholder="what you tried, what you saw")
-        if st.button("Keep", type="primary"):
+        if widgets.act("Keep", type="primary"):
             try:
                 ffcore.annotate(run, tags, note)
             except (ffcore.Refused, ffcore.Failed) as error:

@@ -70,7 +70,7 @@ def messages() -> None:
         what = f"“{widgets.plain(there[gone[0]].title())}” is" if len(gone) == 1 else f"{len(gone)} runs are"
         with st.container(horizontal=True, vertical_alignment="center"):
             st.info(f"{what} in the trash, for a week.", icon=":material/delete:", width="stretch")
-            st.button("Undo", type="primary", icon=":material/undo:", on_click=bring_back, args=(gone,))
+            widgets.act("Undo", type="primary", icon=":material/undo:", on_click=bring_back, args=(gone,))
 
 
 def trash() -> None:
@@ -83,16 +83,18 @@ def trash() -> None:
         st.caption("Runs stay here for a week, and then go with the next one that is deleted.")
         for run in gone:
             with st.container(horizontal=True, vertical_alignment="center"):
-                st.button("Restore", key=f"restore.{run.dir.name}", on_click=bring_back, args=([run.dir.name],))
+                widgets.act("Restore", key=f"restore.{run.dir.name}", on_click=bring_back, args=([run.dir.name],))
                 st.markdown(f"{widgets.plain(run.title())} :gray[{run.dir.name}]")
-        st.button("Empty the trash", icon=":material/delete_forever:", on_click=empty_trash, help="removes them for good")
+        widgets.act("Empty the trash", icon=":material/delete_forever:", on_click=empty_trash, help="removes them for good")
 
 
 def import_box() -> None:
     """Takes a zipped run."""
     with st.expander("Import a run", icon=":material/upload:"):
-        file = st.file_uploader("A zip that “Export as zip” or `ffcore runs export` made", type="zip")
-        if file and st.button("Import", type="primary"):
+        file = st.file_uploader(
+            "A zip that “Export as zip” or `ffcore runs export` made", type="zip", disabled=ffcore.read_only()
+        )
+        if file and widgets.act("Import", type="primary"):
             try:
                 run = ffcore.import_zip(file)
             except (ffcore.Refused, ffcore.Failed) as error:
@@ -208,7 +210,7 @@ def actions(ticked: list[Run], visible: list[Run]) -> None:
             st.markdown(f"**{len(ticked)} runs ticked**", width="content")
             compare(ticked)
             own = [run for run in ticked if not run.bundled]
-            st.button("Delete", icon=":material/delete:", on_click=shelf.discard, args=(own,), disabled=not own)
+            widgets.act("Delete", icon=":material/delete:", on_click=shelf.discard, args=(own,), disabled=not own)
             return
         chosen = widgets.pick_run(visible, visible[0])
         for view, label, icon, fits in (
@@ -219,7 +221,7 @@ def actions(ticked: list[Run], visible: list[Run]) -> None:
             if fits and st.button(label, type="primary" if view == "run" else "secondary", icon=f":material/{icon}:"):
                 st.switch_page(f"views/{view}.py", query_params={"run": chosen.id})
         shelf.export_button(chosen)
-        st.button("Delete", icon=":material/delete:", on_click=shelf.discard, args=([chosen],), disabled=chosen.bundled)
+        widgets.act("Delete", icon=":material/delete:", on_click=shelf.discard, args=([chosen],), disabled=chosen.bundled)
     if chosen.problem:
         st.error(f"This directory is damaged: {widgets.plain(chosen.problem)}.")
 

@@ -85,12 +85,13 @@ st.markdown(
     """
 1. On the machine: `pip install 'ffcore[app]'`, then `ffcore doctor` says whether all is there. The lessons use what comes with
    the package; for MNIST itself, train once with `ffcore train --data mnist`, which fetches it.
-2. Decide who may train. **Everybody:** start as below; the queue keeps order. **Nobody:** add `--read-only`.
+2. Decide who may train. **Everybody:** start with the first line below; the queue keeps order. **Nobody:** with the second.
 3. Try one link of yours on one of the class's computers.
 """
 )
 st.code(
-    "ffcore app --host 0.0.0.0 --read-only     # all of the class's network sees it, nobody changes anything",
+    "ffcore app --host 0.0.0.0                 # all of the class's network sees it, and may train, change and delete\n"
+    "ffcore app --host 0.0.0.0 --read-only     # all of it sees it, nobody changes anything",
     language="bash",
     wrap_lines=True,
 )

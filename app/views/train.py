@@ -1,9 +1,7 @@
 """Train: choose what learns, from what, on which images; see the exact command; start it and go to Live."""
 
-import hashlib
 import json
 import re
-from pathlib import Path
 
 import charts
 import streamlit as st
@@ -120,24 +118,11 @@ def choose_data(auto: str) -> str | None:
     with right:
         file = st.file_uploader("Or your own .npz with x (images) and y (labels)", type="npz", disabled=ffcore.read_only())
         if file:
-            return keep(file.name, file.getvalue())
+            path = ffcore.keep_images(file.name, file.getvalue())
+            images, classes = counted(path)
+            st.success(f"{images:,} images of {classes} classes", icon=":material/check:")
+            return path
     return None if name == "auto" else name
-
-
-def keep(name: str, content: bytes) -> str:
-    """Put an uploaded .npz beside the runs that use it; returns its path. Raises Refused, and keeps nothing, if it is bad."""
-    folder = ffcore.runs_root() / ".data"
-    path = folder / f"{Path(name).stem[:40]}-{hashlib.blake2b(content, digest_size=8).hexdigest()}.npz"
-    if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    try:
-        images, classes = counted(str(path))
-    except ffcore.Refused as error:
-        path.unlink()
-        raise ffcore.Refused(str(error).replace(str(path), name)) from None
-    st.success(f"{images:,} images of {classes} classes", icon=":material/check:")
-    return str(path)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -260,9 +245,9 @@ except ffcore.Refused as error:
     with ready:
         widgets.refusal(error)
 
-if launch.button(
-    "Start training", type="primary", icon=":material/play_arrow:", key="start", disabled=config is None or ffcore.read_only()
-):
+with launch:
+    started = widgets.act("Start training", type="primary", icon=":material/play_arrow:", key="start", disabled=config is None)
+if started:
     try:
         with ready, st.spinner("Starting …"):
             run = ffcore.submit(**request)

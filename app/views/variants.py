@@ -199,7 +199,7 @@ def how_long(config: dict) -> str:
 def train_button(label: str, key: str, request: dict[str, Any], shows: bool = False, **more: Any) -> None:
     """Submits a run with these arguments; `shows`: the page turns to it."""
     kind = {"type": "primary", "icon": ":material/play_arrow:"} if shows else {"icon": ":material/play_arrow:"}
-    st.button(label, key=key, on_click=submit, args=(key, request, shows), **{**kind, **more})
+    widgets.act(label, key=key, on_click=submit, args=(key, request, shows), **{**kind, **more})
 
 
 def refusal(*keys: str) -> None:
