@@ -143,27 +143,37 @@ def delete(run: Run) -> None:
 def discard(run: Run) -> Run:
     """Put a run into the trash of its runs folder, where it stays for a week; returns it there. Refuses as `delete` does.
 
-    What has lain there for longer is removed for good.
+    What has lain there for longer is removed for good, where it can be.
     """
     _check_deletable(run)
     place = run.dir.parent / TRASH
-    purge(run.dir.parent, KEPT_DAYS)
+    with suppress(Refused):  # an old run of somebody else's is no reason to keep this one
+        purge(run.dir.parent, KEPT_DAYS)
     target = place / run.dir.name
     try:
         place.mkdir(exist_ok=True)
         if _exists(target):
             raise Refused(f"{target} is taken by a run of the same name; empty the trash first")
         run.dir.rename(target)
-        os.utime(target)  # since when it lies there
     except OSError as error:
         raise Refused(f"cannot move {run.dir} to the trash: {files.said(error)}; check who owns it") from None
+    with suppress(OSError):
+        os.utime(target)  # since when it lies there
     return Run(target)
 
 
 def discarded(root: str | Path | None = None) -> list[Run]:
     """The runs in the trash, the last to come first."""
     found = [Run(d) for d in _directories(runs_root(root) / TRASH) if _looks_like_run(d)]
-    return sorted(found, key=lambda run: run.dir.stat().st_mtime, reverse=True)
+    return sorted(found, key=_came, reverse=True)
+
+
+def _came(run: Run) -> float:
+    """When a run came into the trash; 0 where it has gone from there in the meantime."""
+    try:
+        return run.dir.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 @files.door("bring runs back")
@@ -183,14 +193,24 @@ def restore(name: str, root: str | Path | None = None) -> Run:
 
 @files.door("delete runs")
 def purge(root: str | Path | None = None, days: float = 0) -> int:
-    """Remove for good what has lain in the trash for so many days; returns how many runs that were."""
-    old = [run for run in discarded(root) if time.time() - run.dir.stat().st_mtime >= 86_400 * days]
-    for run in old:
+    """Remove for good what has lain in the trash for so many days; returns how many runs that were.
+
+    Raises Refused, once all others are gone, where one cannot be removed.
+    """
+    removed, refusal = 0, None
+    for run in discarded(root):
+        if time.time() - _came(run) < 86_400 * days:
+            continue
         try:
             shutil.rmtree(run.dir)
+            removed += 1
+        except FileNotFoundError:
+            pass  # somebody else is at it
         except OSError as error:
-            raise Refused(f"cannot remove {run.dir}: {files.said(error)}; check who owns it") from None
-    return len(old)
+            refusal = Refused(f"cannot remove {run.dir}: {files.said(error)}; check who owns it")
+    if refusal:
+        raise refusal
+    return removed
 
 
 @files.door("change tags or notes")
@@ -204,9 +224,9 @@ def annotate(run: Run, tags: list[str] | None = None, note: str | None = None) -
     if tags is not None:
         told["tags"] = list(dict.fromkeys(word for tag in tags if (word := " ".join(tag.split()))))
     told["note"] = told["note"] if note is None else note.strip()
-    most, letters = rundir.MOST_TAGS, rundir.MOST_LETTERS
-    if len(told["tags"]) > most or any(len(tag) > 40 for tag in told["tags"]) or len(told["note"]) > letters:
-        raise Refused(f"a run takes {most} tags of 40 letters and a note of {letters:,}; shorten them")
+    most, word, text = rundir.MOST_TAGS, rundir.TAG_LETTERS, rundir.NOTE_LETTERS
+    if len(told["tags"]) > most or any(len(tag) > word for tag in told["tags"]) or len(told["note"]) > text:
+        raise Refused(f"a run takes {most} tags of {word} letters and a note of {text:,}; shorten them")
     run.replace("notes.json", files.to_json(told))
     return told
 

@@ -996,6 +996,43 @@ def test_the_trash_keeps_a_run_for_a_week(run, root):
     assert runs.discarded(root) == []
 
 
+def test_a_trash_that_somebody_else_empties_meanwhile_is_no_failure(run, root, monkeypatch):
+    run.write_status(state="done")
+    there = runs.discard(run)
+    listed = [there, rundir.Run(there.dir.with_name("gone"))]
+    monkeypatch.setattr(runs, "_directories", lambda place: [r.dir for r in listed])
+    monkeypatch.setattr(runs, "_looks_like_run", lambda directory: True)
+    assert runs.discarded(root) == listed
+    assert runs.purge(root) == 1
+
+
+def test_what_cannot_be_removed_stops_neither_the_others_nor_a_new_one(run, root, monkeypatch):
+    more = [runs.create(CONFIG, root) for _ in range(3)]
+    for each in (run, *more):
+        each.write_status(state="done")
+    old = [runs.discard(each).dir for each in more]
+    for directory in old:
+        os.utime(directory, (0, 0))
+
+    remove = shutil.rmtree
+
+    def refuse(path, **_):
+        if path == old[1]:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        remove(path)
+
+    def refuse_time(path):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(shutil, "rmtree", refuse)
+    monkeypatch.setattr(os, "utime", refuse_time)
+    there = runs.discard(run)
+    assert {r.dir for r in runs.discarded(root)} == {there.dir, old[1]}
+    with pytest.raises(Refused, match=f"cannot remove {old[1]}: Permission denied"):
+        runs.purge(root)
+    assert [r.dir for r in runs.discarded(root)] == [old[1]]
+
+
 def test_the_living_are_not_discarded(run, holder):
     with pytest.raises(Refused, match="alive"):
         runs.discard(run)
@@ -1045,6 +1082,11 @@ def test_a_tag_given_at_the_start_is_the_first_until_it_is_taken_off(root):
 def test_damaged_notes_are_none(run, text):
     (run.dir / "notes.json").write_text(text)
     assert run.notes() == {"tags": [], "note": ""}
+
+
+def test_notes_of_an_imported_run_are_cut_where_they_are_too_long(run):
+    (run.dir / "notes.json").write_text(json.dumps({"tags": ["x" * 99] * 99, "note": "y" * 9_999}))
+    assert run.notes() == {"tags": ["x" * 40] * 20, "note": "y" * 2_000}
 
 
 def test_too_many_words_and_a_bundled_run_are_refused(run):
