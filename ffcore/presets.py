@@ -36,6 +36,15 @@ PRESETS.register("quick")(
         settings={},
     )
 )
+PRESETS.register("class")(
+    Preset(
+        title="For a class",
+        why="Small enough for a queue of thirty: 200 units a layer on the 5,000 digits that come with it, nothing to download. "
+        "95.1% of the 1,000 test images (94.8 to 95.5), in about ten seconds on two cores.",
+        source="Measured here: three random seeds, one length tried",
+        settings={"data.name": "mnist-5k", "model.widths": [200, 200], "train.epochs": 12},
+    )
+)
 _MEASURED = "Measured here: three random seeds on an H100, on all 60,000 training images, settings chosen on 10,000 held out"
 PRESETS.register("paper")(
     Preset(
