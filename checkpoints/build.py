@@ -399,8 +399,8 @@ def build(names: list[str], raw: Path, root: Path, kinds: list[str] | None) -> N
         full = train(name, raw)
         with tempfile.TemporaryDirectory(dir=HERE) as folder:
             settle(shrink(full, Path(folder) / name), HERE / name)
-        before, now = (ffcore.summary(run)["test_accuracy"] for run in (full, Run(HERE / name)))
-        print(f"\n{name}: test accuracy {before:.4f}, with small weights {now:.4f}", flush=True)
+        before, now = (ffcore.summary(run)["validation_accuracy"] for run in (full, Run(HERE / name)))
+        print(f"\n{name}: validation accuracy {before:.4f}, with small weights {now:.4f}", flush=True)
     put_images()
     for name in names:
         answer(name, raw, root, kinds)
