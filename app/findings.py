@@ -1,5 +1,6 @@
 """Analyses on a page: asked for with a button, computed beside the server, watched while they run."""
 
+from collections import Counter
 from typing import Any
 
 import streamlit as st
@@ -51,6 +52,14 @@ def answer(finding: Finding | None, label: str, about: str, key: str) -> dict[st
         if said := st.session_state.pop(f"{key}.refused", None):
             widgets.refusal(said)
     return None
+
+
+def causes(told: dict[str, Any]) -> dict[str, int]:
+    """{cause: dead units} of an autopsy, the most frequent first."""
+    counts: Counter[str] = Counter()
+    for row in told["layers"]:
+        counts.update(row["causes"])
+    return dict(counts.most_common())
 
 
 def _ask(finding: Finding, key: str) -> None:

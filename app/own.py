@@ -21,8 +21,23 @@ def has_weights(run: Run) -> bool:
     return any((run.dir / name).exists() for name in ("weights.safetensors", "state.safetensors"))
 
 
-def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
-    """A file of the reader's as a run's net takes it, (1, C, H, W) uint8; None before there is one, or a bad one is told.
+def drawn(paths: list[np.ndarray]) -> np.ndarray:
+    """The strokes of a pad as a drawing, (28, 28) uint8: what a link to it holds."""
+    from ffcore.data import strokes  # not before there is something to draw
+
+    return strokes.rounded(strokes.placed(strokes.drawn(paths), (strokes.SIDE, strokes.SIDE)))
+
+
+def stands_by_mass(samples: dict | None) -> bool:
+    """Do a run's images stand as MNIST's do? Where it has stored none, they are taken to."""
+    from ffcore.data import strokes
+
+    return samples is None or strokes.are_centred(samples["images"])
+
+
+def upload(run: Run, by_mass: bool | None = None) -> "tuple[Tensor, bool] | None":
+    """(a file of the reader's as a run's net takes it, (1, C, H, W) uint8, and whether light and dark were swapped for that);
+    None before there is one, or a bad one is told.
 
     `by_mass`: it is a drawing, and placed as in `strokes.suited`; None: it is only resized.
     """
@@ -43,11 +58,12 @@ def upload(run: Run, by_mass: bool | None = None) -> "Tensor | None":
         widgets.refusal(f"{file.name}: {error}")
         return None
     if by_mass is not None:
-        return image
+        return image, False
     usual = feed.samples(run)
     odd = usual is not None and _is_light(image.numpy()) != _is_light(usual["images"])
     help = "so that ink and paper are as in the training images"
-    return 255 - image if st.toggle("Swap light and dark", odd, key=f"invert_{file.file_id}", help=help) else image
+    swapped = st.toggle("Swap light and dark", odd, key=f"invert_{file.file_id}", help=help)
+    return 255 - image if swapped else image, swapped
 
 
 def _is_light(images: np.ndarray) -> bool:

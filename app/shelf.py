@@ -25,6 +25,14 @@ def zipped(run: Run) -> bytes:
         return file.read_bytes()
 
 
+def log(run: Run, lines: int) -> None:
+    """The last lines that its process has said."""
+    with st.expander("Log", icon=":material/terminal:"):
+        file = run.dir / "log.txt"
+        text = file.read_bytes()[-100 * lines :].decode("utf-8", "replace") if file.exists() else ""
+        st.code("\n".join(text.splitlines()[-lines:]) or "nothing yet, or it came from elsewhere", language=None, height=300)
+
+
 def discard(runs: list[Run]) -> None:
     """Into the trash, all that go; Runs tells it, with a way back: `st.session_state.discarded` and `refusals`."""
     gone, refused = [], []

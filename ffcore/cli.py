@@ -316,6 +316,7 @@ def _number(text: str | None) -> int | str | None:
 @click.option("--sample", type=int, metavar="N", help="instead of a file: the run's test image number N, from 1")
 @click.option("--drawing", metavar="TEXT", help="instead of a file: a drawing, as a link to the page Draw holds it")
 @click.option("--ink", is_flag=True, help="the file is a drawing: place it as the run's own images are placed")
+@click.option("--invert", is_flag=True, help="swap light and dark, as for dark ink on light paper")
 @click.option("--set", "more", multiple=True, metavar="KEY=N", help="x, y, turn, scale, noise, cover or seed")
 @runs_option
 @json_option

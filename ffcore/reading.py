@@ -19,6 +19,7 @@ def read(
     sample: int | None = None,
     drawing: str | None = None,
     ink: bool = False,
+    invert: bool = False,
     root: str | None = None,
     **change: int,
 ) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def read(
 
     The image is a file or an array (C, H, W) uint8; or `sample`, the number of one of the run's test images, from 1; or
     `drawing`, what stands in a drawing's link. `ink`: the file is a drawing, to be placed as the run's own images are.
+    `invert`: light and dark change places, as for dark ink on light paper.
     `change`: x, y, turn, scale, noise, cover and seed, as in `ffcore.data.strokes.Change`. Raises Refused for a bad one.
 
     label: the answer by the default read-out; scores: read-out → C; goodness: C × L, or None for a net that tries no labels;
@@ -35,7 +37,8 @@ def read(
     """
     net = trained.load(run, root) if isinstance(run, str) else run if isinstance(run, Trained) else Trained(run.dir)
     shape = tuple(net.config["facts"]["shape"])
-    pixels = strokes.changed(_pixels(net, shape, image, sample, drawing, ink), _change(change))
+    pixels = _pixels(net, shape, image, sample, drawing, ink)
+    pixels = strokes.changed(255 - pixels if invert else pixels, _change(change))
     told = net.goodness(pixels[None]) if net.model.tries_labels else None
     scores = {name: values[0].tolist() for name, values in net.scores(pixels[None], told).items()}
     readout, config, classes = net.model.readouts[0], net.config["model"], [str(c) for c in net.config["facts"]["classes"]]

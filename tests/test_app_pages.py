@@ -259,12 +259,18 @@ def picture(colour: str = "white", paper: str = "black") -> bytes:
     return file.getvalue()
 
 
-def test_ink_on_paper_is_turned_into_what_the_net_knows(store):
+def test_ink_on_paper_is_turned_into_what_the_net_knows(store, tmp_path):
     def look(colour, paper):
         return drop(page("draw", run=store["ff"].id, image="upload"), "one.png", picture(colour, paper))
 
     at = look("black", "white")
     assert next(t for t in at.toggle if t.label == "Swap light and dark").value is True
+    command = next(code.value for code in at.code if code.value.startswith("ffcore read"))
+    assert command == f"ffcore read {store['ff'].id} IMAGE.png --invert"
+    (tmp_path / "one.png").write_bytes(picture("black", "white"))
+    told = ffcore.read(store["ff"], tmp_path / "one.png", invert=True)
+    assert f"reads **{told['class']}**" in words(at)
+    assert f"★{told['best']:.2f}" in html(at)
     assert words(at) == words(look("white", "black"))
 
 

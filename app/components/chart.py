@@ -32,27 +32,22 @@ def plotly_loader() -> None:
 
 
 def live_chart(
-    figure_or_data: dict,
+    figure: dict,
     *,
-    width: int | str = "stretch",
-    height: int | str = "content",
     key: str,
-    config: dict | None = None,
     alt: str,
     select: str = "",
     click: str = "",
     on_click: Callable[[int, int, int], None] | None = None,
 ) -> dict[int, list[int]]:
-    """Draws a Plotly figure, a dict of data and layout, by the parameters of `st.plotly_chart`.
+    """Draws a Plotly figure, a dict of data and layout, as high as `layout.height` says.
 
-    `key` is the chart's identity across reruns. `alt` says in a sentence what it shows. "content" is the height in
-    pixels that `layout.height` asks for. With `select`, a word that changes when its points become others, the reader may
-    circle points or click one; returned is which, {trace: indices}, else nothing. With `click`, a word like it, a click on
-    a cell of a heat map, or on a point, calls `on_click(trace, row, column)` before the script runs again; a point is a row.
+    `key` is the chart's identity across reruns. `alt` says in a sentence what it shows. With `select`, a word that changes
+    when its points become others, the reader may circle points or click one; returned is which, {trace: indices}, else
+    nothing. With `click`, a word like it, a click on a cell of a heat map, or on a point, calls
+    `on_click(trace, row, column)` before the script runs again; a point is a row.
     """
-    layout = figure_or_data["layout"]
-    figure = {**figure_or_data, "layout": {**layout, "height": layout["height"] if height == "content" else height}}
-    chart = {"figure": figure, "config": config or {}, "alt": alt}
+    chart = {"figure": figure, "config": {}, "alt": alt}
     data = {"charts": [chart], "columns": 1, "framed": False}
     if click and on_click:
         chart["click"] = click
@@ -62,14 +57,14 @@ def live_chart(
             if at:
                 on_click(*at)
 
-        _charts(key=key, data=data, width=width, on_clicked_change=heard)
+        _charts(key=key, data=data, on_clicked_change=heard)
         return {}
     if not select:
-        _charts(key=key, data=data, width=width)
+        _charts(key=key, data=data)
         return {}
-    figure["layout"]["clickmode"] = "event+select"
-    chart |= {"select": select, "config": {"modeBarButtonsToRemove": ["autoScale2d"], **(config or {})}}
-    told = _charts(key=key, data=data, width=width, on_selected_change=lambda: None)
+    chart["figure"] = {**figure, "layout": {**figure["layout"], "clickmode": "event+select"}}
+    chart |= {"select": select, "config": {"modeBarButtonsToRemove": ["autoScale2d"]}}
+    told = _charts(key=key, data=data, on_selected_change=lambda: None)
     return selected(told.selected, figure["data"], select)
 
 

@@ -23,12 +23,11 @@ _pad = st.components.v2.component(
 )
 
 
-def pad(*, key: str, on_change: Callable[[list[np.ndarray], int], None] | None = None) -> np.ndarray | None:
-    """What is drawn on it, (280, 280) uint8, white ink on black, told anew when a stroke ends; None: nothing yet.
+def pad(*, key: str, on_change: Callable[[list[np.ndarray], int], None] | None = None) -> list[np.ndarray]:
+    """The strokes on it, (n, 2) points each, told anew when one ends.
 
-    It fills the middle and has strokes as thick as MNIST's, however large it was drawn. Before the script runs again,
-    `on_change` is called with the strokes, (n, 2) points each, none when the pad was cleared, and the number of the sheet:
-    another after that.
+    Before the script runs again, `on_change` is called with them, none when the pad was cleared, and the number of the
+    sheet: another after that.
     """
 
     def heard() -> None:
@@ -36,12 +35,7 @@ def pad(*, key: str, on_change: Callable[[list[np.ndarray], int], None] | None =
             told = st.session_state[key].drawing
             on_change(paths_of(told), sheet_of(told))
 
-    paths = paths_of(_pad(key=key, data={"pen": _PEN}, on_drawing_change=heard).drawing)
-    if not paths:
-        return None
-    from ffcore.data import strokes  # not before there is something to draw: every page loads this module
-
-    return strokes.drawn(paths)
+    return paths_of(_pad(key=key, data={"pen": _PEN}, on_drawing_change=heard).drawing)
 
 
 def paths_of(told: object) -> list[np.ndarray]:

@@ -108,6 +108,6 @@ LESSON = Lesson(
     ask="Reading one image takes ten passes, one for each label. How could a net answer in a single pass, and what would it "
     "cost?",
     sample="Put a softmax read-out on the activities under a neutral label. It is fast, but it is a classifier of its own: it "
-    "is trained beside the layers and tells what they happen to hold, not what excites them. Start shows both read-outs.",
+    "is trained beside the layers and tells what they happen to hold, not what excites them. Run shows both.",
     onward=("Try every label on every image", "views/start.py", {}),
 )

@@ -1,6 +1,7 @@
 """Lesson: death of PCL. A net whose units all fall silent, and the one change that keeps them alive."""
 
 import feed
+import findings
 import streamlit as st
 import widgets
 from charts import lessons as drawn
@@ -87,13 +88,7 @@ def _causes(net: Run) -> None:
         stored = [one for one in ffcore.stored_analyses(net, "health") if one.status()["state"] == "done"]
         told = stored and stored[0].result()
         if told:
-            counts: dict[str, int] = {}
-            for row in told["layers"]:
-                for cause, count in row["causes"].items():
-                    counts[cause] = counts.get(cause, 0) + count
-            lines = "\n".join(
-                f"| {widgets.plain(cause)} | {count:,} |" for cause, count in sorted(counts.items(), key=lambda c: -c[1])
-            )
+            lines = "\n".join(f"| {widgets.plain(cause)} | {n:,} |" for cause, n in findings.causes(told).items())
             st.markdown(f"| cause of death | units |\n|---|---|\n{lines}")
 
 
@@ -143,5 +138,5 @@ LESSON = Lesson(
     "you report?",
     sample="They disagree when a mask or a scale makes healthy activity small: an untrained net can be 100% dead by the second "
     "and alive by the first. Report the first, before any mask, on stated images; add the second only with the scale.",
-    onward=("Do the autopsy yourself", "views/health.py", {"run": "ref-pcl-mnist"}),
+    onward=("Do the autopsy yourself", *widgets.broken()),
 )

@@ -76,7 +76,7 @@ def heard(paths: list[np.ndarray], sheet: int) -> None:
     if not paths:
         st.query_params.pop("img", None)
         return
-    code = strokes.to_text(strokes.rounded(strokes.placed(strokes.drawn(paths), (strokes.SIDE, strokes.SIDE))))
+    code = strokes.to_text(own.drawn(paths))
     kept = st.session_state.setdefault("drawings", [])
     if kept and kept[-1][0] == sheet:
         kept.pop()  # the same drawing, one stroke further
@@ -127,20 +127,18 @@ def stored(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] | None
     return samples["images"][at - 1], f"test image {at} of {n}, whose class is **{true}**", f"--sample {at}"
 
 
-def stands_by_mass(samples: dict | None) -> bool:
-    """Do a run's images stand as MNIST's do? Where it has stored none, they are taken to."""
-    return samples is None or strokes.are_centred(samples["images"])
-
-
 def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] | None:
     """(image (C, H, W) uint8 as the net takes it, what it is, the command's words for it), or None where there is none."""
     source = widgets.choose(st.segmented_control, "Image", "image", SOURCES, "draw", required=True)
-    shape, by_mass = tuple(run.config["facts"]["shape"]), stands_by_mass(samples)
+    shape, by_mass = tuple(run.config["facts"]["shape"]), own.stands_by_mass(samples)
     if source == "upload":
         help = "Its ink is found, scaled and moved as MNIST’s digits were, and made white on black"
         ink = by_mass and st.toggle("It is a single digit: place it", True, key="own_ink", help=help)
-        image = own.upload(run, by_mass if ink else None)
-        return None if image is None else (image[0].numpy(), "your image", f"IMAGE.png{' --ink' if ink else ''}")
+        told = own.upload(run, by_mass if ink else None)
+        if told is None:
+            return None
+        image, swapped = told
+        return image[0].numpy(), "your image", f"IMAGE.png{' --ink' * ink}{' --invert' * swapped}"
     if source == "sample":
         told = stored(run, samples)
         if told is None:
@@ -301,7 +299,7 @@ def show_kept(run: Run, samples: dict | None) -> None:
         st.caption(f"The last {KEPT} are kept here until you close or reload the page. A link keeps the one on screen.")
         return
     shape, drawings = tuple(run.config["facts"]["shape"]), [strokes.from_text(code) for code in kept]
-    by_mass = stands_by_mass(samples)
+    by_mass = own.stands_by_mass(samples)
     said = own.net(run).predict(np.stack([strokes.suited(d, shape, by_mass) for d in drawings]))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         for i, (code, drawing, label) in reversed(list(enumerate(zip(kept, drawings, said.tolist(), strict=True)))):
@@ -347,7 +345,7 @@ def show(run: Run, beside: Run | None) -> None:
     keywords = "".join(f", {name}={value}" for name, value in asked.items())
     kind, _, value = words.removeprefix("--").partition(" ")
     if kind == "IMAGE.png":
-        image = repr(kind) + (", ink=True" if value else "")
+        image = ", ".join([repr(kind), *(f"{flag.removeprefix('--')}=True" for flag in value.split())])
     else:
         image = f"{kind}={value if kind == 'sample' else repr(value)}"
     python = f"import ffcore\n\ntold = ffcore.read({run.id!r}, {image}{keywords})\nprint(told['class'], told['scores'])"

@@ -154,15 +154,10 @@ def at_hand(run: Run) -> bool:
 
 def show_verdict(run: Run, told: dict[str, Any] | None) -> None:
     """Why its units died, in a line, and the way out: the honest default of a failure, or the whole story of the fix."""
-    causes: dict[str, int] = {}
-    for row in told["layers"] if told else []:
-        for name, count in row["causes"].items():
-            causes[name] = causes.get(name, 0) + count
+    causes = findings.causes(told) if told else {}
     if causes:
-        most = max(causes, key=causes.get)
-        others = ", ".join(
-            f"{widgets.plain(name)} {n:,}" for name, n in sorted(causes.items(), key=lambda c: -c[1]) if name != most
-        )
+        most, *less = causes
+        others = ", ".join(f"{widgets.plain(name)} {causes[name]:,}" for name in less)
         rest = f" Others: {others}." if others else ""
         st.markdown(
             f"**What they died of: {widgets.plain(most)}**, {causes[most]:,} of {sum(causes.values()):,} dead units. "

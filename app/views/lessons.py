@@ -157,8 +157,8 @@ widgets.share(lacks="where its sliders stand")
 widgets.explain(
     """
 **Predict** before you look: one question, a few answers, none of them silly. **Run**: make it happen with a slider, a button
-or a training of some seconds. **Reveal**: what was measured, by whom and how often; all figures are read from stored runs and
-studies at this moment, none is typed into the page. **Question**: one to think about, with a possible answer to unfold.
+or a training of some seconds. **Reveal**: what was measured, by whom and how often; its figures are read from stored runs and
+studies at this moment. **Question**: one to think about, with a possible answer to unfold.
 
 The address holds lesson, step and prediction: copy it to go on elsewhere, or to send somebody to this very step.
 """

@@ -40,7 +40,7 @@ def watch(run: Run, period: float | None) -> None:
     tiles(run, status, story)
     layers(run, story)
     across(story)
-    log(run)
+    shelf.log(run, 20)
 
 
 def pace(status: dict) -> float:
@@ -260,13 +260,6 @@ def across(story: feed.Story) -> None:
     if shown:
         told = [(figure, figure["layout"]["title"]["text"] + " over training") for figure in shown]
         live_charts(told, columns=2, key="across", framed=True)
-
-
-def log(run: Run) -> None:
-    with st.expander("Log", icon=":material/terminal:"):
-        file = run.dir / "log.txt"
-        text = file.read_bytes()[-4000:].decode("utf-8", "replace") if file.exists() else ""
-        st.code("\n".join(text.splitlines()[-20:]) or "nothing yet", language=None)
 
 
 def over(run: Run, result: dict) -> None:

@@ -52,9 +52,9 @@ def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
     n, classes = len(samples["labels"]), run.config["facts"]["classes"]
     digit, mine = widgets.digit(n) - 1, None
     if source == "draw":
-        mine = drawn(run)
+        mine = drawn(run, samples)
     elif source == "upload":
-        mine = own.upload(run)
+        mine, _ = own.upload(run) or (None, False)
     if mine is not None:
         image = mine[0].numpy()
         st.html(charts.picture(image, "what the net sees", 120 if source == "draw" else 240))
@@ -76,17 +76,18 @@ def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
     return samples["images"][order], samples["labels"][order]
 
 
-def drawn(run: Run):
-    """What is on the drawing pad as the net takes it, (1, C, H, W), or None."""
+def drawn(run: Run, samples: dict):
+    """What is on the drawing pad as the net takes it, (1, C, H, W), or None: as on Draw."""
     st.caption("Draw with the mouse, a finger or a pen. By keyboard: arrow keys draw, with Shift they only move.")
-    drawing = pad(key="pad")
-    if drawing is None:
+    paths = pad(key="pad")
+    if not paths:
         return None
-    try:
-        return ffcore.data.centred(drawing, tuple(run.config["facts"]["shape"]))
-    except ffcore.Refused as error:
-        st.caption(widgets.plain(error))
-        return None
+    import torch
+
+    from ffcore.data import strokes
+
+    shape = tuple(run.config["facts"]["shape"])
+    return torch.from_numpy(strokes.suited(own.drawn(paths), shape, own.stands_by_mass(samples)))[None]
 
 
 def choose_class(run: Run, image) -> int:

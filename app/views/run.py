@@ -277,13 +277,6 @@ def words(value: Any) -> str:
     return "automatic" if value is None else json.dumps(value) if isinstance(value, bool | list | dict) else str(value)
 
 
-def log(run: Run) -> None:
-    with st.expander("Log", icon=":material/terminal:"):
-        file = run.dir / "log.txt"
-        text = file.read_bytes()[-20_000:].decode("utf-8", "replace") if file.exists() else ""
-        st.code("\n".join(text.splitlines()[-200:]) or "no log: it came from elsewhere", language=None, height=300)
-
-
 def heading(run: Run, status: dict[str, Any]) -> None:
     notes = run.notes()
     tags = " ".join(f":gray-badge[:material/sell: {widgets.plain(tag)}]" for tag in notes["tags"])
@@ -321,7 +314,7 @@ def show(run: Run, status: dict[str, Any]) -> None:
     with right:
         later = st.container()
     card = st.expander("The card of this run", icon=":material/badge:")
-    log(run)
+    shelf.log(run, 200)
     with later.skeleton(height=200):  # the catalogue comes with torch, which takes seconds: the rest stands by then
         widgets.settle_torch()
         catalogue.models()

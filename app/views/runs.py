@@ -7,6 +7,7 @@ from typing import Any
 import shelf
 import streamlit as st
 import widgets
+from charts.compare import MOST
 from widgets import LIVE
 
 import ffcore
@@ -20,7 +21,6 @@ COLUMNS = {  # what a reader may add to state, run, test and validation
     "seed": "seed", "device": "device", "id": "id",
 }  # fmt: skip
 SHOWN = ["tags", "epochs", "time", "made", "MB", "id"]
-MOST = 8  # groups that Compare takes
 
 
 def row(run: Run) -> dict[str, Any]:

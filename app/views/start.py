@@ -202,7 +202,7 @@ layers' activities, is a second read-out: it moves no layer, and Live shows its 
 
 **Each row** is one layer; darker blue means more goodness, compared within the row only. The star marks the label that
 excites this layer most, the underlined heading is the truth. The last row adds up the layers that vote, and its star is
-the answer by goodness: a Forward-Forward net's own. Only untrained layers answer with their softmax head instead.
+the answer by goodness: a Forward-Forward net's own. Where a net answers by something else, the page says so.
 
 **Training** showed each layer two kinds of input: *positives* (image with its right label), whose goodness it raised,
 and *negatives* (the same image with a wrong label), whose goodness it lowered. Each layer changed only its own weights;
