@@ -1,7 +1,7 @@
-"""Everything that only a GPU can tell, within five minutes: `python bench/gpu.py RESULTS.json`.
+"""Everything that only a GPU can tell: `python bench/gpu.py RESULTS.json [PART …]`; `bench/h100.py` makes tables of it.
 
 MNIST is looked for where FFCORE_DATA says. Every part runs on its own: what fails is written down, and the next begins.
-DEVICE=cpu tries the script out on few images, where there is no GPU.
+SECONDS_AT_MOST leaves out what would take longer. DEVICE=cpu tries the script out on few images, where there is no GPU.
 """
 
 import json
@@ -14,28 +14,19 @@ import subprocess
 import sys
 import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 DEVICE = os.environ.get("DEVICE", "cuda")
-BUDGET = float(os.environ.get("SECONDS_AT_MOST", 270))
+BUDGET = float(os.environ.get("SECONDS_AT_MOST", "inf"))
 BEGUN = time.monotonic()
 OUT = Path(sys.argv[1] if len(sys.argv) > 1 else "gpu.json")
 RESULTS: dict = {"parts": {}}
 PARTS = []
 
-SHAPE = {"model.widths": [500, 500], "train.batch_size": 512}
-WIDE = {"model.widths": [2000, 2000, 2000, 2000], "train.batch_size": 512}
-RULES = {
-    "ff": {"model": "ff", "negatives": "hard_label"},
-    "ff uniform labels": {"model": "ff", "negatives": "wrong_label"},
-    "ff threshold": {"model": "ff", "negatives": "hard_label", "set": {"model.objective": "threshold"}},
-    "layer_collab": {"model": "layer_collab", "negatives": "hard_label"},
-    "mono_forward": {"model": "mono_forward"},
-    "cwc": {"model": "cwc"},
-    "backprop": {"model": "backprop"},
-}
+NARROW, WIDE = [500, 500], [2000, 2000, 2000, 2000]
 
 
 def part(seconds: float):
@@ -68,13 +59,10 @@ def mnist(device: str = DEVICE):
     return _DATA[device]
 
 
-def made(rule: str, shape: dict, compiled: str = "auto", seed: int = 0, epochs: int = 1_000, data=None, **more):
-    from ffcore.benchmarks import trainer_for
+def made(rule: str, widths=NARROW, compiled: str = "auto", seed: int = 0, epochs: int = 1_000, **more):
+    from ffcore.benchmarks import FULL, Bench
 
-    asked = {**RULES[rule]}
-    shape = shape if asked["model"] != "cwc" else {}  # its channels and batches are its own
-    asked["set"] = {**shape, **asked.get("set", {}), "train.compile": compiled, **more}
-    return trainer_for(data or mnist(), DEVICE, seed, epochs, **asked)
+    return Bench(FULL, DEVICE, mnist()).made(rule, seed, epochs, model_widths=widths, train_compile=compiled, **more)
 
 
 def say(*words) -> None:
@@ -129,25 +117,20 @@ def ceilings():
 
 @part(25)
 def steps():
-    """Seconds of a step, eager and as a graph, in turns."""
-    from ffcore.benchmarks import pace, products
+    """Seconds of a step, eager and as a graph, all rules in turn."""
+    from ffcore.benchmarks import RULES, pace, products
 
     ceiling = RESULTS["parts"].get("ceilings", {}).get("result", {}).get("bf16", {}).get("operations")
     told = []
-    for shape, sizes in ((SHAPE, [784, 500, 500]), (WIDE, [784, 2000, 2000, 2000, 2000])):
-        for rule in RULES:
-            model = RULES[rule]["model"]
-            if model == "cwc":
-                continue
-            trainers = [made(rule, shape, how) for how in ("off", "auto")]
-            for how, trainer, seen in zip(("eager", "graph"), trainers, pace(trainers, 40, 5), strict=True):
-                needed = products(model, sizes, 10, 512, head_every=trainer.train.head_every)
-                row = {"rule": rule, "widths": sizes[1:], "how": how, **seen._asdict(), "operations": needed}
-                row |= {"log": trainer.how, "share_of_peak": ceiling and needed / ceiling / seen.seconds}
-                told.append(row)
-                say(
-                    f"{rule:18} {sizes[1:]} {how:6} {seen.seconds * 1e6:8.1f} µs, host {seen.host * 1e6:7.1f} µs, {trainer.how}"
-                )
+    for widths in (NARROW, WIDE):
+        asked = [(rule, how) for rule in RULES if rule != "cwc" for how in ("eager", "graph")]
+        trainers = [made(rule, widths, "off" if how == "eager" else "auto") for rule, how in asked]
+        for (rule, how), trainer, seen in zip(asked, trainers, pace(trainers, 40, 5), strict=True):
+            head_every, sizes = trainer.train.head_every, [784, *widths]
+            needed = products(RULES[rule]["model"], sizes, 10, trainer.train.batch_size, head_every=head_every)
+            row = {"rule": rule, "widths": widths, "how": how, **seen._asdict(), "operations": needed, "log": trainer.how}
+            told.append({**row, "share_of_peak": ceiling and needed / ceiling / seen.seconds})
+            say(f"{rule:24} {widths} {how:6} {seen.seconds * 1e6:8.1f} µs, host {seen.host * 1e6:7.1f} µs, {trainer.how}")
     return told
 
 
@@ -159,7 +142,7 @@ def trace():
     told = {}
     for rule in ("ff", "backprop"):
         for how in ("off", "auto"):
-            told[f"{rule}, {how}"] = seen = traced(made(rule, SHAPE, how))
+            told[f"{rule}, {how}"] = seen = traced(made(rule, compiled=how))
             say(rule, how, {k: v for k, v in seen.items() if k != "top"})
     for row in told["ff, auto"]["top"]:
         say(f"  {row['per_step']:6.1f} × {row['microseconds_per_step']:7.2f} µs  {row['name'][:90]}")
@@ -178,13 +161,13 @@ def races():
                 if left() < 10:
                     return told
                 if not told or told[-1]["rule"] != rule:  # what only the first run of a rule takes
-                    race(made(rule, SHAPE, epochs=1), only_last=True)
+                    race(made(rule, epochs=1), only_last=True)
                 energy = joules()
-                (last,) = race(made(rule, SHAPE, seed=seed, epochs=epochs), only_last=True)
+                (last,) = race(made(rule, seed=seed, epochs=epochs), only_last=True)
                 after = joules()
-                row = {"rule": rule, "epochs": epochs, "seed": seed, **last}
+                row = {"rule": rule, "seed": seed, **last}
                 told.append({**row, "joules": after - energy if energy is not None else None})
-            ended = [r for r in told if r["rule"] == rule and r["epochs"] == epochs]
+            ended = [r for r in told if r["rule"] == rule and r["epoch"] == epochs]
             s, a = (statistics.median(r[k] for r in ended) for k in ("seconds", "accuracy"))
             say(f"{rule:14} {epochs:3} epochs: {s:6.3f} s, {a:.4f}")
     return told
@@ -206,12 +189,11 @@ def depth():
     """Most memory of a step at depth 8."""
     from ffcore.benchmarks import memory
 
-    told, images = [], mnist()
+    told = []
     for width, batch in ((500, 512), (2000, 512), (500, 8_192)):
         for rule in ("ff", "mono_forward", "backprop"):
             for how in ("off", "auto"):
-                shape = {"model.widths": [width] * 8, "train.batch_size": batch}
-                most = memory(lambda rule=rule, shape=shape, how=how: made(rule, shape, how, data=images), DEVICE)
+                most = memory(partial(made, rule, [width] * 8, how, train_batch_size=batch), DEVICE)
                 told.append({"rule": rule, "width": width, "batch": batch, "how": how, "bytes": most})
                 say(told[-1])
     return told
@@ -261,14 +243,40 @@ def fused():
     told = []
     for rule in ("ff", "backprop"):
         begun = time.perf_counter()
-        trainer = made(rule, SHAPE, "fuse")
+        trainer = made(rule, compiled="fuse")
         for chosen in trainer.order(0, 0)[:12]:
             trainer.learn_from(chosen)
         start = time.perf_counter() - begun
-        pair = [trainer, made(rule, SHAPE, "auto")]
+        pair = [trainer, made(rule)]
         for how, each, seen in zip(("fuse", "graph"), pair, pace(pair, 60, 5), strict=True):
             told.append({"rule": rule, "how": how, **seen._asdict(), "start": start, "log": each.how})
             say(f"{rule:18} {how:6} {seen.seconds * 1e6:8.1f} µs, {each.how}, {start:.1f} s at the start")
+    return told
+
+
+@part(120)
+def presets():
+    """Test accuracy of the presets whose figures are of a GPU: three random seeds, each asked once, in the end."""
+    from ffcore import data, readout
+    from ffcore.benchmarks import trainer_for
+    from ffcore.presets import PRESETS
+
+    told = []
+    for name in ("paper", "wide", "shifted", "fashion"):
+        chosen = PRESETS[name].settings
+        few = None if DEVICE == "cuda" else 2_000
+        asked = data.DataSettings(name=chosen.get("data.name", "mnist"), validation=chosen["data.validation"], train=few)
+        images = data.load(asked, None, DEVICE)
+        epochs = chosen["train.epochs"] if DEVICE == "cuda" else 1
+        for seed in range(3):
+            trainer, begun = trainer_for(images, DEVICE, seed, epochs, preset=name), time.perf_counter()
+            while trainer.step < trainer.steps:
+                for batch in trainer.order(trainer.step // trainer.steps_per_epoch, 0):
+                    trainer.learn_from(batch)
+            right = readout.evaluate(trainer.model, images.test.x, images.test.y, trainer.train.precision).accuracy
+            row = {"preset": name, "seed": seed, "epochs": epochs, "widths": list(trainer.model.settings.widths)}
+            told.append({**row, "accuracy": right[trainer.model.readouts[0]], "seconds": time.perf_counter() - begun})
+            say(told[-1])
     return told
 
 

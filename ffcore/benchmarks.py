@@ -299,24 +299,36 @@ def _race(bench: Bench) -> Iterator[dict[str, Any]]:
         reached[rule], ended = shortest(bench, rule, TARGETS)
         for epochs, accuracies in ended.items():
             yield row(f"accuracy after {epochs} epochs, {rule}", accuracies, "of 1, validation")
-    for rule, target in itertools.product(bench.size.racers, TARGETS):
+    yield from raced(reached)
+
+
+def raced(reached: Mapping[str, Mapping[float, Sequence[float]]]) -> Iterator[dict[str, Any]]:
+    """Rows of the seconds to every target from {rule: {target: seconds, one for each seed}}; ratio: to backpropagation's."""
+    for rule, target in itertools.product(reached, TARGETS):
         mine, other = reached[rule].get(target), reached["backprop"].get(target)
         ratio = statistics.median(mine) / statistics.median(other) if mine and other else None
         yield row(f"seconds to {target:.1%}, {rule}", mine or [], "s", ratio, "backprop")
 
 
 def shortest(bench: Bench, rule: str, targets: Sequence[float]) -> tuple[dict[float, list[float]], dict[int, list[float]]]:
-    """Train for longer and longer until every target is reached by the median of the random seeds: ({target: seconds of
-    training, one for each seed}, without those that no length reached, {epochs: accuracy in the end, one for each seed})."""
-    still, reached, told = sorted(targets), {}, {}
+    """Train for longer and longer until every target is reached: (what `reaching` tells, {epochs: accuracy in the end, one for
+    each seed})."""
+    ended: dict[int, list[dict[str, float]]] = {}
     for epochs in bench.size.lengths:
-        if not still:
+        ended[epochs] = [race(bench.made(rule, seed, epochs), only_last=True)[-1] for seed in range(bench.size.seeds)]
+        if len(reaching(ended, targets)) == len(targets):
             break
-        ended = [race(bench.made(rule, seed, epochs), only_last=True)[-1] for seed in range(bench.size.seeds)]
-        told[epochs] = [end["accuracy"] for end in ended]
-        while still and statistics.median(told[epochs]) >= still[0]:
-            reached[still.pop(0)] = [end["seconds"] for end in ended]
-    return reached, told
+    return reaching(ended, targets), {epochs: [end["accuracy"] for end in ends] for epochs, ends in ended.items()}
+
+
+def reaching(ended: Mapping[int, Sequence[Mapping[str, float]]], targets: Sequence[float]) -> dict[float, list[float]]:
+    """{target: seconds of training, one for each seed} of the shortest length whose median accuracy reaches it, from the ends
+    of races {epochs: [{accuracy, seconds}, …]}; without targets that no length reaches."""
+    out: dict[float, list[float]] = {}
+    for _, ends in sorted(ended.items()):
+        accuracy = statistics.median(end["accuracy"] for end in ends)
+        out |= {target: [end["seconds"] for end in ends] for target in targets if target not in out and accuracy >= target}
+    return out
 
 
 def kept_for_backward(trainer: Trainer) -> int:

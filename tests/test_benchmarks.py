@@ -1,11 +1,15 @@
 """When steps are recorded and when not, told by a stand-in for the GPU; and what is counted for the speed figures."""
 
 import gc
+import importlib.util
 import itertools
 import json
 import re
+import shutil
+import sys
 import warnings
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -264,3 +268,54 @@ def test_what_is_kept_for_backward_grows_with_depth_only_where_the_error_comes_f
     assert kept("backprop", 6) - kept("backprop", 3) == 3 * 64 * 32 * 4  # bytes of a batch's activity in three layers
     assert kept("ff", 6) == kept("ff", 3)
     assert kept("mono_forward", 6) == kept("mono_forward", 3)
+
+
+def test_a_target_takes_the_seconds_of_the_shortest_length_whose_median_reaches_it():
+    ended = {
+        4: [{"accuracy": a, "seconds": s} for a, s in ((0.96, 4.0), (0.97, 5.0), (0.98, 6.0))],
+        2: [{"accuracy": a, "seconds": s} for a, s in ((0.99, 1.0), (0.9, 2.0), (0.9, 3.0))],
+    }
+    assert benchmarks.reaching(ended, (0.9, 0.97, 0.98)) == {0.9: [1.0, 2.0, 3.0], 0.97: [4.0, 5.0, 6.0]}
+
+
+# bench/gpu.py and bench/h100.py
+
+
+@pytest.fixture
+def h100(tmp_path, monkeypatch):
+    """The script that makes the table of results, with a table of its own to write to."""
+    place = Path(benchmarks.__file__).parents[1] / "bench" / "h100.py"
+    spec = importlib.util.spec_from_file_location("h100", place)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setattr(module, "STORED", shutil.copy(module.STORED, tmp_path / "h100.json"))
+    return module
+
+
+def written(tmp_path, name: str, **parts) -> str:
+    (tmp_path / name).write_text(json.dumps({"parts": {key: {"result": value} for key, value in parts.items()}}))
+    return str(tmp_path / name)
+
+
+def test_results_of_a_gpu_become_rows_and_what_was_not_measured_stays(h100, tmp_path, monkeypatch):
+    before = json.loads(h100.STORED.read_text())["results"]
+    step = {"widths": [500, 500], "how": "graph", "operations": 1e9}
+    steps = [{**step, "rule": "ff", "rounds": [2.0, 4.0, 60.0]}, {**step, "rule": "backprop", "rounds": [1.0, 2.0, 30.0]}]
+    ends = [{"preset": "paper", "epochs": 30, "widths": [500, 500], "accuracy": a} for a in (0.98, 0.99)]
+    files = [
+        written(tmp_path, "a.json", ceilings={"bf16": {"operations": 1e12}}, steps=steps),
+        written(tmp_path, "b.json", presets=ends),
+    ]
+    monkeypatch.setattr(sys, "argv", ["h100.py", *files])
+    h100.main()
+    after = json.loads(h100.STORED.read_text())["results"]
+    rows = {row["name"]: row for row in after}
+    assert (rows["step, ff, 500-500, graph"]["ratio"], rows["step, ff, 500-500, graph"]["n"]) == (2, 3)
+    assert rows["test accuracy, paper (500-500, 30 epochs)"]["value"] == pytest.approx(0.985)
+    assert [row for row in after if row["bench"] == "race"] == [row for row in before if row["bench"] == "race"]
+
+
+def test_a_part_that_two_files_tell_is_refused(h100, tmp_path):
+    files = [written(tmp_path, name, presets=[]) for name in ("a.json", "b.json")]
+    with pytest.raises(SystemExit, match=r"b\.json: 'presets' is told by an earlier file, too"):
+        h100.parts(files)
