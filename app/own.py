@@ -11,8 +11,6 @@ import ffcore
 from ffcore import Run
 
 if TYPE_CHECKING:  # torch is loaded when there is something to read
-    from torch import Tensor
-
     from ffcore import Trained
 
 
@@ -35,8 +33,8 @@ def stands_by_mass(samples: dict | None) -> bool:
     return samples is None or strokes.are_centred(samples["images"])
 
 
-def upload(run: Run, by_mass: bool | None = None) -> "tuple[Tensor, bool] | None":
-    """(a file of the reader's as a run's net takes it, (1, C, H, W) uint8, and whether light and dark were swapped for that);
+def upload(run: Run, by_mass: bool | None = None) -> tuple[np.ndarray, bool] | None:
+    """(a file of the reader's as a run's net takes it, (C, H, W) uint8, and whether light and dark were swapped for that);
     None before there is one, or a bad one is told.
 
     `by_mass`: it is a drawing, and placed as in `strokes.suited`; None: it is only resized.
@@ -53,14 +51,14 @@ def upload(run: Run, by_mass: bool | None = None) -> "tuple[Tensor, bool] | None
         with st.spinner("Reading …"):
             widgets.settle_torch()
             shape = tuple(run.config["facts"]["shape"])
-            image = ffcore.data.read_image(file.getvalue(), shape, by_mass)
+            image = ffcore.data.read_image(file.getvalue(), shape, by_mass)[0].numpy()
     except ffcore.Refused as error:
         widgets.refusal(f"{file.name}: {error}")
         return None
     if by_mass is not None:
         return image, False
     usual = feed.samples(run)
-    odd = usual is not None and _is_light(image.numpy()) != _is_light(usual["images"])
+    odd = usual is not None and _is_light(image) != _is_light(usual["images"])
     help = "so that ink and paper are as in the training images"
     swapped = st.toggle("Swap light and dark", odd, key=f"invert_{file.file_id}", help=help)
     return 255 - image if swapped else image, swapped

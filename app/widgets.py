@@ -116,6 +116,7 @@ def share(command: str | None = None, python: str | None = None, lacks: str = ""
 _WAYS = {
     "draw": ("Open in Draw", "draw"), "replay": ("Watch it learn", "history"), "live": ("Live", "monitoring"),
     "health": ("Neuron health", "cardiology"), "run": ("All about this run", "fact_check"),
+    "embeddings": ("Embeddings", "scatter_plot"),
 }  # fmt: skip
 
 

@@ -138,7 +138,7 @@ def choose_image(run: Run, samples: dict | None) -> tuple[np.ndarray, str, str] 
         if told is None:
             return None
         image, swapped = told
-        return image[0].numpy(), "your image", f"IMAGE.png{' --ink' * ink}{' --invert' * swapped}"
+        return image, "your image", f"IMAGE.png{' --ink' * ink}{' --invert' * swapped}"
     if source == "sample":
         told = stored(run, samples)
         if told is None:

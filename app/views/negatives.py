@@ -56,11 +56,10 @@ def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
     elif source == "upload":
         mine, _ = own.upload(run) or (None, False)
     if mine is not None:
-        image = mine[0].numpy()
-        st.html(charts.picture(image, "what the net sees", 120 if source == "draw" else 240))
+        st.html(charts.picture(mine, "what the net sees", 120 if source == "draw" else 240))
         st.caption("What the net sees", text_alignment="center")
         label = choose_class(run, mine)
-        return np.concatenate([image[None], samples["images"][: n - 1]]), np.array([label, *samples["labels"][: n - 1]])
+        return np.concatenate([mine[None], samples["images"][: n - 1]]), np.array([label, *samples["labels"][: n - 1]])
     if source == "sample":
         is_a, true = f"Test image {digit + 1} of {n} · its class is ", str(classes[int(samples["labels"][digit])])
         st.html(charts.picture(samples["images"][digit], is_a + true, 200))
@@ -76,25 +75,23 @@ def choose_image(run: Run, samples: dict) -> tuple[np.ndarray, np.ndarray]:
     return samples["images"][order], samples["labels"][order]
 
 
-def drawn(run: Run, samples: dict):
-    """What is on the drawing pad as the net takes it, (1, C, H, W), or None: as on Draw."""
+def drawn(run: Run, samples: dict) -> np.ndarray | None:
+    """What is on the drawing pad as the net takes it, (C, H, W), or None: as on Draw."""
     st.caption("Draw with the mouse, a finger or a pen. By keyboard: arrow keys draw, with Shift they only move.")
     paths = pad(key="pad")
     if not paths:
         return None
-    import torch
-
     from ffcore.data import strokes
 
     shape = tuple(run.config["facts"]["shape"])
-    return torch.from_numpy(strokes.suited(own.drawn(paths), shape, own.stands_by_mass(samples)))[None]
+    return strokes.suited(own.drawn(paths), shape, own.stands_by_mass(samples))
 
 
-def choose_class(run: Run, image) -> int:
+def choose_class(run: Run, image: np.ndarray) -> int:
     """The class of an image of the reader's own: a strategy must know which label is the right one."""
     classes = run.config["facts"]["classes"]
-    said = int(own.net(run).predict(image)[0])
-    key = "class_" + hashlib.blake2b(image.numpy().tobytes(), digest_size=8).hexdigest()  # the next image is asked anew
+    said = int(own.net(run).predict(image[None])[0])
+    key = "class_" + hashlib.blake2b(image.tobytes(), digest_size=8).hexdigest()  # the next image is asked anew
     hint = f"The net reads it as {widgets.plain(classes[said])}; say so if it is something else"
     return st.selectbox("What is it?", range(len(classes)), said, format_func=lambda c: str(classes[c]), key=key, help=hint)
 

@@ -29,17 +29,10 @@ SHOWN = 60  # mistakes of a cell at most
 
 def actions(run: Run, state: str) -> None:
     """Go to its other pages; repeat, tag, export, delete it."""
+    kept, net = bool(run.snapshots()), own.has_weights(run)
+    fits = {"live": state not in ("done", "stopped", "failed"), "replay": kept, "draw": net, "health": kept, "embeddings": net}
     with st.container(horizontal=True):
-        if state not in ("done", "stopped", "failed"):
-            st.page_link("views/live.py", label="Live", icon=":material/monitoring:", query_params={"run": run.id})
-        for view, name, icon, fits in (
-            ("replay", "Replay", "history", bool(run.snapshots())),
-            ("draw", "Draw", "draw", own.has_weights(run)),
-            ("health", "Neuron health", "cardiology", bool(run.snapshots())),
-            ("embeddings", "Embeddings", "scatter_plot", own.has_weights(run)),
-        ):
-            if fits:
-                st.page_link(f"views/{view}.py", label=name, icon=f":material/{icon}:", query_params={"run": run.id})
+        widgets.ways(run, *(view for view, fit in fits.items() if fit))
         if group := next((g["key"] for g in ffcore.groups() if run in g["runs"]), None):
             here = {"groups": group}
             st.page_link("views/compare.py", label="Compare", icon=":material/compare_arrows:", query_params=here)
