@@ -28,7 +28,7 @@ from ffcore.runs import Run
 HERE = Path(__file__).parent
 MNIST = {"data": "mnist", "seed": 0}
 SMALL = {"model.widths": [250, 250]}  # where a net has more weights than its layers take
-TICKS = 60  # of a run's curves, which have some 400
+TICKS = 48  # of a run's curves, which have some 400
 CHECKPOINTS = {  # the first one is what pages show by themselves: it is trained last, and so is the newest
     "ff-mnist": MNIST,
     "backprop-mnist": {**MNIST, "model": "backprop"},

@@ -48,11 +48,10 @@ def negatives() -> str:
 
 def speed(machine: str) -> str:
     """The figures of `ffcore bench` on a machine, as stored in bench/results."""
-    file = ROOT / "bench" / "results" / f"{machine}.json"
-    if not file.exists():
+    if not (results := _results(machine)):
         return f"*Not measured yet: `ffcore bench --json > bench/results/{machine}.json`.*"
     rows = []
-    for row in json.loads(file.read_text("utf-8"))["results"]:
+    for row in results:
         low, high = row["spread"] or (None, None)
         spread = "–" if low == high else f"{_figure(low, row['unit'])} – {_figure(high, row['unit'])}"
         ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f} × {row['against']}"
@@ -60,12 +59,44 @@ def speed(machine: str) -> str:
     return table(("", "value", "least – largest", "n", "ratio"), rows)
 
 
+SHORT = {  # what README tells of `ffcore bench`: the row's name on two cores, and on an H100
+    "a step of `ff`, 512 images": ("step, ff", "step, ff, 500-500, graph"),
+    "a step of `backprop`": ("step, backprop", "step, backprop, 500-500, graph"),
+    "`ff` to 97% of the validation images": ("seconds to 97.0%, ff",) * 2,
+    "`backprop` to 97%": ("seconds to 97.0%, backprop",) * 2,
+    "`ff` to 98%": ("seconds to 98.0%, ff",) * 2,
+    "`backprop` to 98%": ("seconds to 98.0%, backprop",) * 2,
+    "the reference study's recipe, 2 × 1,000 steps": ("the reference study's training, extrapolated to 50,000 images", None),
+    "test accuracy, `--preset paper`": (None, "test accuracy, paper (500-500, 30 epochs)"),
+    "test accuracy, `--preset wide`": (None, "test accuracy, wide (1000-1000-1000, 54 epochs)"),
+    "test accuracy, `--preset shifted`": (None, "test accuracy, shifted (2000-2000, 148 epochs)"),
+    "test accuracy, `--preset fashion`": (None, "test accuracy, fashion (1000-1000-1000, 125 epochs)"),
+}
+
+
+def speed_short() -> str:
+    """The figures of both machines that a reader asks for first."""
+    told = [{row["name"]: row for row in _results(machine)} for machine in ("cpu2", "h100")]
+    rows = []
+    for name, places in SHORT.items():
+        found = [rows.get(place) if place else None for rows, place in zip(told, places, strict=True)]
+        rows.append((name, *("–" if row is None else _figure(row["value"], row["unit"]) for row in found)))
+    return table(("784-500-500, MNIST", "two CPU cores", "one H100"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "speed_short": speed_short,
     "models": models,
     "negatives": negatives,
     "speed_h100": lambda: speed("h100"),
     "speed_cpu2": lambda: speed("cpu2"),
 }
+
+
+def _results(machine: str) -> list[dict]:
+    """The rows that a machine's measurement told; none before there was one."""
+    file = ROOT / "bench" / "results" / f"{machine}.json"
+    return json.loads(file.read_text("utf-8"))["results"] if file.exists() else []
 
 
 def filled(text: str) -> str:
