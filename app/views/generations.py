@@ -46,11 +46,11 @@ def choose_run(runs: list[Run]) -> Run:
 
 
 def judges(run: Run) -> dict[str, Run]:
-    """Other nets that were trained on such images and know their test accuracy, the best first; of a bundled net, that come
-    with ffcore as it does: they are answered for."""
+    """Other nets that were trained on such images, the best on its validation images first; of a bundled net, that come with
+    ffcore as it does: they are answered for."""
 
     def right(other: Run) -> float:
-        told = (other.status()["result"] or {}).get("test_accuracy")
+        told = (other.status()["result"] or {}).get("validation_accuracy")
         return told if isinstance(told, float) else -1.0
 
     facts = run.config["facts"]
