@@ -17,7 +17,7 @@ run: $(READY)  ## the dashboard (PORT=8501)
 
 test: $(READY) lint  ## everything; browser tests need a Chromium
 	$(BIN)/python -m pytest -rsfE -m pace
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rsfE -m "not pace" -n $(or $(WORKERS),3) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rsfE -m "not pace" -n $(or $(WORKERS),2) --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
