@@ -17,20 +17,31 @@ KEPT = 10_000  # ticks in memory: half an hour at full rate; of a longer run, on
 
 @dataclass
 class Story:
-    """A run's events, sorted by kind, oldest first; `told` counts the ticks of each layer, kept or not (0: all)."""
+    """A run's events, sorted by kind, oldest first; `told` counts the ticks of each layer, kept or not (0: all).
+
+    `made` holds what was made of exactly these events, for all who look at them.
+    """
 
     ticks: list[dict[str, Any]] = field(default_factory=list)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     alarms: list[dict[str, Any]] = field(default_factory=list)
     told: Counter[int] = field(default_factory=Counter)
+    made: dict[tuple, Any] = field(default_factory=dict)
 
     def copy(self) -> "Story":
-        return Story(list(self.ticks), list(self.epochs), list(self.alarms), self.told.copy())
+        return Story(list(self.ticks), list(self.epochs), list(self.alarms), self.told.copy(), self.made)
+
+    def once(self, *key: Any, make: Callable[[], Any]) -> Any:
+        """What `make` returns, made by the first viewer only; `key` names it, and all it depends on besides the events."""
+        if key not in self.made:
+            self.made[key] = make()
+        return self.made[key]
 
     def take(self, event: dict) -> None:
         """Add one event; what a hand has made unreadable is passed over."""
         if not _sound(event):
             return
+        self.made = {}
         match event.get("event"):
             case "tick":
                 self.ticks.append(event)

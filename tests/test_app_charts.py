@@ -281,3 +281,20 @@ def test_a_live_tick_stays_below_60_kb(depth):
     figures += depth * [charts.histogram(edges, counts, counts), charts.pair_histogram(edges, counts)]
     size = len(json.dumps(figures, separators=(",", ":")))
     assert size < 60_000, size
+
+
+def test_what_is_made_of_a_story_is_made_once_for_all_viewers_until_more_is_told():
+    import feed
+
+    story, calls = feed.Story(), []
+
+    def make():
+        calls.append(1)
+        return len(calls)
+
+    story.take({"event": "alarm", "step": 1})
+    mine, yours = story.copy(), story.copy()
+    assert (mine.once("chart", make=make), yours.once("chart", make=make), yours.once("chart", 2, make=make)) == (1, 1, 2)
+    story.take({"event": "alarm", "step": 2})
+    assert story.copy().once("chart", make=make) == 3
+    assert mine.once("chart", make=make) == 1  # a viewer's own moment stays as it is

@@ -1,5 +1,7 @@
 """Live: watch every layer's goodness part while a run trains; pause, resume or stop it."""
 
+from functools import partial
+
 import charts
 import feed
 import numpy as np
@@ -173,7 +175,7 @@ def tiles(run: Run, status: dict, story: feed.Story) -> None:
 
 def layers(run: Run, story: feed.Story) -> None:
     """A card per layer: how far positives and negatives are apart, pair by pair, and both curves."""
-    told, model = charts.by_layer(story.ticks), run.config["model"]
+    told, model = by_layer(story), run.config["model"]
     widths = model.get("widths") or model.get("channels", [])
     if (story.ticks and not told) or not run.config["negatives"]:  # a net without goodness, or whose layers do not learn
         with st.container(border=True):
@@ -189,7 +191,9 @@ def layers(run: Run, story: feed.Story) -> None:
         with st.container(border=True):
             units = f":gray[{widths[layer - 1]:,} units]" if layer <= len(widths) else ""
             st.markdown(f"**Layer {layer}** {units} · {sentence(rows, dead.get(layer))}")
-            curves(layer, rows, theta, points, story.told[layer], snapshot, epochs)
+            make = partial(curves, layer, rows, theta, points, story.told[layer], snapshot, epochs)
+            shown = story.once("curves", layer, *epochs[-1:], make=make)
+            live_charts(shown, columns=len(shown), key=f"layer_{layer}")
 
 
 def no_sides(story: feed.Story) -> None:
@@ -217,8 +221,14 @@ def sentence(rows: charts.Rows, dead: float | None) -> str:
     return f"{lead} :small[:gray[{numbers}]]"
 
 
-def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epochs: list[int]) -> None:
-    """One layer's charts side by side; the difference leads where positives and negatives come in pairs."""
+def by_layer(story: feed.Story) -> dict[int, charts.Rows]:
+    return story.once("by layer", make=lambda: charts.by_layer(story.ticks))
+
+
+def curves(
+    layer: int, rows: charts.Rows, theta: float | None, points: int, told: int, snapshot: dict, epochs: list[int]
+) -> list[tuple[dict, str]]:
+    """One layer's charts, with what they show in words; the difference leads where positives and negatives come in pairs."""
     when = f"after epoch {epochs[-1]}" if epochs else "after each epoch"
     shown, i = [], layer - 1
 
@@ -244,22 +254,26 @@ def curves(layer: int, rows, theta, points: int, told: int, snapshot: dict, epoc
             f"goodness of layer {layer} on validation images {when}",
         ),
     ]
-    live_charts(shown, columns=len(shown), key=f"layer_{layer}")
+    return shown
 
 
 def across(story: feed.Story) -> None:
     """What compares layers: pairs won, d′, accuracy, dead units."""
+    if told := story.once("across", make=lambda: compared(story)):
+        live_charts(told, columns=2, key="across", framed=True)
+
+
+def compared(story: feed.Story) -> list[tuple[dict, str]]:
+    """Charts of all layers together, with what they show in words."""
     shown = []
-    if told := charts.by_layer(story.ticks):
+    if told := by_layer(story):
         paired = all(charts.is_paired(rows) for rows in told.values())
         points = max(60, min(250, POINTS // len(told)))
         for name in ("won", "paired_dprime") if paired else ("gap", "dprime"):
             shown.append(charts.separation(told, name, points, story.told))
     if story.epochs:
         shown += [charts.accuracy(story.epochs), charts.dead_units(story.epochs)]
-    if shown:
-        told = [(figure, figure["layout"]["title"]["text"] + " over training") for figure in shown]
-        live_charts(told, columns=2, key="across", framed=True)
+    return [(figure, figure["layout"]["title"]["text"] + " over training") for figure in shown]
 
 
 def over(run: Run, result: dict) -> None:
