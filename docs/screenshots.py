@@ -80,7 +80,7 @@ def shoot(page: Page, address: str, name: str, look: str) -> None:
     query, run = ASKED.get(name, ""), None
     if name == "live":
         run = ffcore.submit(data="mnist-5k", epochs=1_000)
-        wait(lambda: run.status()["step"] > 2_000, 120, "the run did not start")
+        wait(lambda: run.status()["step"] > 600, 120, "the run did not start")
         query = f"run={run.id}"
     page.goto(f"{address}/{'' if name == 'start' else name}?{query}")
     still(page)
