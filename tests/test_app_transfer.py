@@ -252,7 +252,8 @@ def test_garbage_in_the_address_gets_a_friendly_word(store, answers, drawn, quer
 )
 def test_a_damaged_result_costs_a_line_and_no_traceback(store, answers, drawn, bad):
     answers(store["ff"], bad)
-    show(store["ff"])
+    at = show(store["ff"])
+    assert [*at.error, *at.warning]  # the line
 
 
 def test_a_run_of_another_shape_gets_targets_of_its_own(store, answers, drawn):
