@@ -28,11 +28,11 @@ class _MeanSquare(torch.autograd.Function):
 
 def mean_square(h: Tensor) -> Tensor:
     """Goodness, (B, n) → (B,). The mean, so that a threshold means the same at every width."""
-    return _MeanSquare.apply(h)
+    return _MeanSquare.apply(h) if torch.is_grad_enabled() else _of_squares(h)
 
 
 class _Rectified(torch.autograd.Function):
-    """The mean of squares of h = ReLU(z), and z's own mean over the batch, with the gradient for z in one pass.
+    """Of h = ReLU(z): the mean of squares, and the mean over the batch as if h were z, with the gradient for z in one pass.
 
     h is 0 where z is off, so 2h/n needs no mask; autograd would take five passes over (B, n), and that is what a step costs.
     """
@@ -41,7 +41,7 @@ class _Rectified(torch.autograd.Function):
     def forward(ctx, z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         ctx.save_for_backward(h)
         ctx.set_materialize_grads(False)
-        return _of_squares(h), z.mean(0)
+        return _of_squares(h), h.mean(0)
 
     @staticmethod
     def backward(ctx, slope: Tensor | None, pull: Tensor | None) -> tuple[Tensor | None, None]:
@@ -53,8 +53,21 @@ class _Rectified(torch.autograd.Function):
 
 
 def rectified(z: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
-    """Goodness (B,) of h = ReLU(z), and z's mean (n,), from z (B, n) and h, which need not know where it comes from."""
+    """Goodness (B,) of h = ReLU(z), and each unit's mean activity (n,), whose gradient passes units that are off as well.
+
+    Both (B, n); of z only its place in the graph is used, so that h may have been written over it.
+    """
     return _Rectified.apply(z, h)
+
+
+def squares_under(base: Tensor, s: Tensor, table: Tensor) -> Tensor:
+    """Mean of squares of ReLU(base + s · each row of `table`), (B, n), (B, 1), (C, n) → (C, B), one row after the other in
+    memory that stays in the processor's cache. No gradient."""
+    drive, out = torch.empty_like(base), base.new_empty(len(table), len(base))
+    for row, length in zip(table, out, strict=True):
+        torch.addcmul(base, s, row, out=drive).relu_()
+        torch.linalg.vector_norm(drive, dim=1, out=length)
+    return out.square_().div_(base.shape[1])
 
 
 def scale(squared_length: Tensor, inputs: int, norm: str) -> Tensor:

@@ -69,13 +69,13 @@ def finite(model: Model) -> bool:
 
 
 def keep(shape: torch.Size, dropped: float, rng: torch.Generator) -> Tensor:
-    """A random mask of `shape`, False for the share `dropped`, to the nearest 256th: a random byte decides for a pixel.
+    """A random mask of `shape`, 0 for the share `dropped`, to the nearest 256th, else 1: a random byte decides for a pixel.
 
-    Eight at a time: on the CPU, `bernoulli_` would take as long as the rest of the step.
+    Eight at a time: on the CPU, `bernoulli_` would take as long as the rest of the step. Bytes, since booleans are slow there.
     """
     n = shape.numel()
     words = torch.empty(-(-n // 8), dtype=torch.int64, device=rng.device).random_(-(2**63), None, generator=rng)
-    return words.view(torch.uint8)[:n].view(shape) >= round(256 * dropped)
+    return words.view(torch.uint8)[:n].view(shape).ge_(round(256 * dropped))
 
 
 def moved(x: Tensor, shift: int, flip: bool, rng: torch.Generator) -> Tensor:
@@ -208,7 +208,7 @@ class Trainer:
 
     def take(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """The images of indices (B,) in [0, 1], and their labels."""
-        return self.data.train.x[chosen].float().div_(255), self.data.train.y[chosen]
+        return self.data.train.x.index_select(0, chosen).float().div_(255), self.data.train.y[chosen]
 
     def batches(self, epoch: int, first: int) -> Iterator[tuple[Tensor, Tensor]]:
         """The epoch's batches from the `first` on: images in [0, 1], labels."""
@@ -245,15 +245,15 @@ class Trainer:
         if self.train.shift or self.train.flip:
             x = moved(x, self.train.shift, self.train.flip, self.rng["pixels"])
         if self.train.drop_pixels:
-            x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"])
+            x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"]).to(x.dtype)
         with readout.autocast(self.train.precision, self.device):
             view = self.model.view()
             pair = self.strategy(x, y, view, self.rng["negatives"]) if self.strategy else None
             for term in self.model.terms(x, y, pair, groups, view):
-                optimiser = self.optimisers[term.group]
-                optimiser.zero_grad(set_to_none=True)
+                for parameter in self.groups[term.group]:
+                    parameter.grad = None
                 term.loss.backward()
-                optimiser.step()
+                self.optimisers[term.group].step()
                 done.append(term._replace(loss=term.loss.detach()))
         return done, x, y
 

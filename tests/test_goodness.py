@@ -84,3 +84,17 @@ def test_overlay_blanks_the_first_pixels_without_touching_the_input():
     x = torch.ones(2, 8)
     assert labels.room(x, 3, "overlay").sum().item() == 10
     assert x.sum().item() == 16
+
+
+def test_the_drive_under_several_labels_has_the_gradient_that_autograd_finds():
+    def made(*size):
+        return torch.randn(*size, dtype=torch.float64, requires_grad=True)
+
+    base, s, table = made(6, 5), made(6, 1), made(4, 5)
+    y = torch.randint(4, (3, 6))
+    wanted = torch.cat([base + s * table[label] for label in y])
+    told = labels.under(base, s, table, *y)
+    torch.testing.assert_close(told, wanted)
+    weight = torch.randn(18, 5, dtype=torch.float64)
+    for a, b in zip(*(torch.autograd.grad((v * weight).sum(), (base, s, table)) for v in (told, wanted)), strict=True):
+        torch.testing.assert_close(a, b)

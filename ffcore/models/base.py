@@ -167,20 +167,23 @@ class Model(nn.Module):
         k = math.ceil(self.settings.winners * h.shape[1])
         return torch.where(h >= h.topk(k, dim=1).values[:, -1:], h, 0.0)
 
-    def penalty(self, layer: int, z: Tensor, h: Tensor, drive: Tensor | None = None) -> Tensor | float:
-        """What keeps a layer's units alive and apart, from their drive and activity, (B, n); `drive` is z's mean if known.
+    def penalty(self, layer: int, z: Tensor, h: Tensor, mean: Tensor | None = None) -> Tensor | float:
+        """What keeps a layer's units alive and apart, from their drive and activity, (B, n).
 
         Peer normalisation (Hinton 2022, and his code): λ · mean over units of (their mean activity - the layer's)²,
-        with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them.
+        with running means (momentum 0.9). Its gradient passes through units that are off, so it wakes them: `mean` (n,), if
+        known, has h's value and z's gradient.
         Adaptive sparsity: λ · mean |h|, λ ≥ 0 rising while more units are on than wanted and falling else (dual ascent).
         """
         told = 0.0
         if self.settings.peer:
             running = getattr(self, f"mean_activity_{layer}")
-            drive = z.mean(0) if drive is None else drive
-            mean = 0.9 * running + 0.1 * (drive + (h.mean(0) - drive).detach())  # h's value, z's gradient
+            if mean is None:
+                drive = z.mean(0)
+                mean = drive + (h.mean(0) - drive).detach()
+            mean = torch.lerp(running, mean, 0.1)
             running.copy_(mean.detach())
-            told = told + self.settings.peer * (mean - mean.mean()).square().mean()
+            told = told + self.settings.peer * mean.var(correction=0)
         if self.settings.sparsity:
             weight = self.sparsity_weight
             on = (h.detach() > 0).float().mean()

@@ -127,8 +127,8 @@ class ForwardForward(Model):
         return settings.widths
 
     def has_short_way(self) -> bool:
-        """Are layers ReLU units of which `term` needs the mean square and mean drive alone? Its gradient then is shorter."""
-        settings, kept = self.settings, ("activate", "activity", "context", "goodness", "extra", "penalty")
+        """Are layers ReLU units of which `term` needs the mean square and mean alone? Its gradient then is shorter."""
+        settings, kept = self.settings, ("activate", "activity", "context", "goodness", "extra", "penalty", "term")
         as_here = all(getattr(type(self), name) is getattr(ForwardForward, name) for name in kept)
         return (
             as_here and self.squares and settings.activation == "relu" and settings.winners == 1
@@ -214,6 +214,11 @@ class ForwardForward(Model):
         """What each label adds to layer 1's product, (C, n₁)."""
         return self.label_weights
 
+    def label_columns(self) -> Tensor:
+        """What the input of each label adds to layer 1's product, (C, n₁)."""
+        table, value = self.label_table(), self.settings.label_value
+        return table if value == 1 else value * table
+
     def drive(self, layer: int, h: Tensor) -> Tensor:
         """Drive of a layer above the first from the activity below, (B, m) → (B, n)."""
         return F.linear(formulas.normalise(h, self.settings.norm), self.weights[layer], self.biases[layer]).float()
@@ -268,12 +273,16 @@ class ForwardForward(Model):
                 else:
                     # detach: no error crosses a layer
                     z = self.drive(layer, self.pair_input(pair, layer, h.detach()))
-                h = self.activity(layer, z, given)
+                # the short way writes over the drive, of which only its place in the graph is needed
+                h = z.detach().relu_() if self.short else self.activity(layer, z, given)
             yield layer, z, h
 
     def pair_drive(self, pair, view: View) -> Tensor:
         """Layer 1's drive for positives, then negatives, stacked: (2B, n₁). A shared image is multiplied once."""
-        return torch.cat([self.sample_drive(sample, view) for sample in (pair.pos, pair.neg)])
+        pos, neg = pair.pos, pair.neg
+        if pos.image is neg.image and labels.is_hard(pos.label) and labels.is_hard(neg.label):
+            return self.labelled_drive(pos.image, view, pos.label, neg.label)
+        return torch.cat([self.sample_drive(sample, view) for sample in (pos, neg)])
 
     def pair_input(self, pair, layer: int, h: Tensor) -> Tensor:
         """Input of a layer above the first from the stacked activity below, (2B, m); a strategy may make its negatives here."""
@@ -284,18 +293,21 @@ class ForwardForward(Model):
 
     def sample_drive(self, sample: Sample, view: View) -> Tensor:
         """Layer 1's drive of one sample, (B, n₁), by way of what the view already knows of its image."""
-        if sample.label is None or sample.label.is_floating_point():
-            return self.first_drive(*view.product(sample.image), sample.label)
-        base, s = view.base(sample.image)
-        return torch.addcmul(base, s, labels.drive(sample.label, self.label_table(), self.settings.label_value))
+        if labels.is_hard(sample.label):
+            return self.labelled_drive(sample.image, view, sample.label)
+        return self.first_drive(*view.product(sample.image), sample.label)
+
+    def labelled_drive(self, image: Tensor, view: View, *label: Tensor) -> Tensor:
+        """Layer 1's drive of images under K labels each, (B,) …, one after the other: (K·B, n₁)."""
+        return labels.under(*view.base(image), self.label_columns(), *label)
 
     def term(self, layer: int, z: Tensor, h: Tensor) -> Term:
         """The local loss of one layer from its stacked drive and activity, (2B, n)."""
-        g, drive = formulas.rectified(z, h.detach()) if self.short else (self.goodness(layer, h), None)
+        g, mean = formulas.rectified(z, h) if self.short else (self.goodness(layer, h), None)
         loss = self.objective(*self.logits(layer, g).chunk(2))
         pos, neg = g.detach().chunk(2)
         loss = (loss * self.weight(layer, pos, neg)).mean()
-        loss = loss + (self.penalty(layer, z, h, drive) if self.short else self.extra(layer, z, h))
+        loss = loss + (self.penalty(layer, z, h, mean) if self.short else self.extra(layer, z, h))
         return Term(layer, loss, {"pos": pos, "neg": neg, **self.traced(layer)})
 
     # Read-outs.
@@ -323,19 +335,24 @@ class ForwardForward(Model):
 
     def label_goodness(self, image, layers=0, view=None):
         base, s = (view or self).base(image)
-        table = self.settings.label_value * self.label_table()
+        table, depth = self.label_columns(), min(layers, len(self.weights)) or len(self.weights)
         together = self.labels_at_once(len(image), image.is_cuda)
-        every = torch.arange(self.classes, device=image.device).repeat_interleave(len(image)).view(self.classes, -1)
-        looks = type(self).context is not ForwardForward.context  # only then is there one copy of the images for each label
-        out = []
+        if self.short and depth == 1 and together == 1 and not torch.is_grad_enabled():
+            return formulas.squares_under(base, s, table).T[:, :, None]
+        looks = type(self).context is not ForwardForward.context  # only then is it told the images and the labels
+        out: list[list[Tensor]] = [[] for _ in range(depth)]
         for c in range(0, self.classes, together):
             drive = torch.addcmul(base, s, table[c : c + together, None])
-            n = len(drive)
-            shown = image.expand(n, *image.shape).flatten(0, 1) if looks and n > 1 else image
-            sample = Sample(shown, every[c : c + n].flatten())
-            told = self.rise(drive.flatten(0, 1), sample, min(layers, len(self.weights)), True)
-            out.append(torch.stack([self.goodness(layer, h) for layer, _, h in told], 1).unflatten(0, (n, -1)))
-        return torch.cat(out).transpose(0, 1)
+            sample = self.hypotheses(image, c, len(drive)) if looks else Sample(image)
+            for layer, _, h in self.rise(drive.flatten(0, 1), sample, depth, True):
+                out[layer].append(self.goodness(layer, h))
+        told = torch.stack([torch.cat(each) for each in out])  # (L, C·B)
+        return told.unflatten(1, (self.classes, len(image))).permute(2, 1, 0)
+
+    def hypotheses(self, image: Tensor, first: int, count: int) -> Sample:
+        """The images once under each of `count` labels, one label after the other."""
+        label = torch.arange(first, first + count, device=image.device).repeat_interleave(len(image))
+        return Sample(image.expand(count, *image.shape).flatten(0, 1) if count > 1 else image, label)
 
     def labels_at_once(self, images: int, gpu: bool) -> int:
         """How many labels are tried in one batch. One stays in a processor's cache; a GPU is quicker with many, until the batch
