@@ -1,6 +1,8 @@
 """What a run has told so far: one reader per run for all viewers, which reads only what is new."""
 
 import threading
+import time
+import uuid
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ import streamlit as st
 
 from ffcore import Refused, Run
 
+GONE = 15  # seconds without a look after which a viewer has left
 KEPT = 10_000  # ticks in memory: half an hour at full rate; of a longer run, one in two, spikes first
 
 
@@ -105,6 +108,7 @@ def _halved(ticks: list[dict]) -> list[dict]:
 class _Reader:
     def __init__(self, run: Run):
         self._run, self._story, self._offset, self._lock = run, Story(), 0, threading.Lock()
+        self._looked: dict[str, float] = {}  # when each viewer did
 
     def read(self) -> Story:
         """The story up to now; the caller may keep it, later events go into another."""
@@ -118,6 +122,13 @@ class _Reader:
                 self._story.take(event)
             return self._story.copy()
 
+    def viewers(self, who: str) -> int:
+        """How many there are, the one that asks among them."""
+        with self._lock:
+            now = time.monotonic()
+            self._looked = {one: when for one, when in self._looked.items() if now - when < GONE} | {who: now}
+            return len(self._looked)
+
 
 @st.cache_resource(max_entries=32, show_spinner=False)
 def _reader(directory: str) -> _Reader:
@@ -127,6 +138,11 @@ def _reader(directory: str) -> _Reader:
 def story(run: Run) -> Story:
     """All that the run's event file says, at the price of its new lines only."""
     return _reader(str(run.dir)).read()
+
+
+def viewers(run: Run) -> int:
+    """How many sessions of this server watch the run, this one among them."""
+    return _reader(str(run.dir)).viewers(st.session_state.setdefault("viewer", uuid.uuid4().hex))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

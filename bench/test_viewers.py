@@ -74,8 +74,11 @@ class Viewer:
         message = ForwardMsg.FromString(content)
         self.bytes += len(content)
         kind = message.WhichOneof("type")
-        if kind == "new_session":
-            self.page = message.new_session.page_script_hash
+        if kind == "navigation":  # the page as a whole, which says anew what is to be asked again
+            self.page = message.navigation.page_script_hash
+            for timer in self.timers.values():
+                timer.cancel()
+            self.timers = {}
         elif kind == "auto_rerun":
             rerun = message.auto_rerun
             if old := self.timers.pop(rerun.fragment_id, None):

@@ -298,3 +298,18 @@ def test_what_is_made_of_a_story_is_made_once_for_all_viewers_until_more_is_told
     story.take({"event": "alarm", "step": 2})
     assert story.copy().once("chart", make=make) == 3
     assert mine.once("chart", make=make) == 1  # a viewer's own moment stays as it is
+
+
+def test_viewers_are_counted_until_they_have_not_looked_for_a_while(tmp_path, monkeypatch):
+    import feed
+
+    from ffcore import Run
+
+    now = [0.0]
+    monkeypatch.setattr(feed.time, "monotonic", lambda: now[0])
+    reader = feed._Reader(Run(tmp_path))
+    assert [reader.viewers(who) for who in ("a", "b", "a", "c")] == [1, 2, 2, 3]
+    now[0] = feed.GONE / 2
+    assert reader.viewers("a") == 3
+    now[0] = feed.GONE
+    assert reader.viewers("a") == 1
