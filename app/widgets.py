@@ -340,11 +340,16 @@ def quote(text: str, most: int = 40) -> str:
 _JOINED = re.compile(  # what Streamlit makes addresses, icons and arrows of although it is escaped
     r"(?i)(?<=www)(?=\.)|(?=@[-\w]+\.)|(?<=:)(?=//|[a-z+-][\w/+-]*:)|(?<=-)(?=[->])|(?<=<)(?=-)|(?<=[<>~])(?==)"
 )
+_OPTION = re.compile(r"(?<![^\s(])(--[a-z][a-z-]*[a-z])(?![\w`])")  # of a command, which is to be copied as it is
 
 
 def plain(text: Any) -> str:
-    """Any text as Markdown that shows it as it is: no link, picture, list, formula or colour is made of it."""
-    text = re.sub(r"\n[ \t]+", "\n", _JOINED.sub("\u2060", str(text)))  # word joiner: it is not seen
+    """Any text as Markdown that shows it as it is: no link, picture, list, formula or colour is made of it; options are code."""
+    return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(_OPTION.split(str(text))))
+
+
+def _escaped(text: str) -> str:
+    text = re.sub(r"\n[ \t]+", "\n", _JOINED.sub("\u2060", text))  # word joiner: it is not seen
     text = re.sub(r"[\\`*\[\]|<>~$&!]|:(?=[\w:])|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
     return re.sub(r"(?m)^(\d*)([-+#=.)])(?=[\s#=]|$)", r"\1\\\2", text)
 

@@ -7,7 +7,7 @@ import json
 import charts
 import numpy as np
 import pytest
-from charts import compare
+from charts import compare, health
 
 from ffcore.serve import app_folder
 
@@ -145,6 +145,13 @@ def test_a_charts_csv_holds_the_numbers_and_not_what_is_drawn_of_them(chromium):
     ]  # fmt: skip
     assert saved(tab, charts.accuracies({"a": {0: 0.25}})) == [["a", "0", "0.25", ""]]
     assert saved(tab, charts.hardness([charts.Point("x", 0.04, 0.9, 0.8)], {}))[0][1:3] == ["0.04", "0.9"]
+    rate, died = np.array([[0.25, 0.0], [1.0, 0.0]]), np.array([2, 1])
+    lives = health.lives(rate, np.array([[False, False], [False, True]]), died, [0, 5], "dead", None)
+    (packed,) = lives["data"]
+    packed["z"] = np.frombuffer(base64.b64decode(packed["z"]["bdata"]), np.uint8).reshape(2, 2).tolist()  # as Plotly unpacks it
+    table = [(unit, epoch, value) for _, epoch, unit, value in saved(tab, lives)]
+    assert table[:2] == [("unit 1", "0", "0.0000"), ("unit 1", "5", "dead")]
+    assert [float(value) for *_, value in table[2:]] == pytest.approx([0.25, 1], abs=0.01)
     table = saved(tab, charts.confusion(np.array([[7, 2], [0, 9]]), ["cat", "dog"]))
     assert [row[1:] for row in table] == [
         ["cat ", "cat ", "7"], ["dog ", "cat ", "2"], ["cat ", "dog ", "0"], ["dog ", "dog ", "9"],

@@ -49,7 +49,7 @@ def words(at: AppTest) -> str:
 
 def seen(markdown: str) -> str:
     """What a reader sees of escaped Markdown."""
-    return re.sub(r"\\([^\w\s])", r"\1", markdown.replace("\u2060", ""))
+    return re.sub(r"`(--[a-z-]+)`|\\([^\w\s])", r"\1\2", markdown.replace("\u2060", ""))
 
 
 def labels(at: AppTest) -> list[str]:
@@ -237,9 +237,11 @@ def test_what_is_plain_is_seen_as_it_was_written():
         "1. no list",
         "- nor this",
         "www.x.org, a@x.org, http://x.org",
+        "take --epochs 3 (or --lr=0.1)",
     ):
         assert seen(widgets.plain(text)) == text
         assert widgets.plain(text) != text
+    assert widgets.plain("take --out-dir X (or --lr=0.1)") == "take `--out-dir` X (or `--lr`=0.1)"  # can be copied
 
 
 # One's own image

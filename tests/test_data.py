@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ffcore.data import DATASETS, DataSettings, centred, data_root, ensure, load, present, read_image, read_own
+from ffcore.data import DATASETS, DataSettings, data_root, ensure, load, present, read_image, read_own, strokes
 from ffcore.data.embedded import LETTERS, TEST_FACES, TRAIN_FACES
 from ffcore.data.idx import read_idx
 from ffcore.data.public import download
@@ -723,6 +723,11 @@ def box_of(image: torch.Tensor) -> list[int]:
     ink = (image[0] > 0).any(0).numpy()
     rows, columns = ink.any(1).nonzero()[0], ink.any(0).nonzero()[0]
     return [int(i) for i in (rows[0], rows[-1], columns[0], columns[-1])]
+
+
+def centred(image: np.ndarray, shape: tuple[int, ...]) -> torch.Tensor:
+    """A drawing as a net of that shape sees it, (1, C, H, W)."""
+    return torch.from_numpy(strokes.placed(image, shape[1:])).expand(1, *shape)
 
 
 def test_a_drawing_is_scaled_into_the_middle_and_keeps_its_proportions():

@@ -34,6 +34,7 @@ def lives(rate: np.ndarray, out: np.ndarray, died: np.ndarray, epochs: list[int]
     trace = {
         "type": "heatmap", "z": packed, "x": [epochs[c] for c in columns], "y": [f"unit {u}" for u in rows], "zmin": 0,
         "zmax": 255, "colorscale": scale, "colorbar": bar, "hovertemplate": "%{y}, epoch %{x}; click to see it<extra></extra>",
+        "meta": {"roots": {"from": 55, "below": WORDS[definition]}}, "name": "on for",
     }  # fmt: skip
     figure = _figure([trace], 420, x="epoch", y="units, the first to go on top")
     layout = figure["layout"]

@@ -48,14 +48,17 @@ globalThis.saveLiveChart = async (node, kind, menu) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 };
 
-// The numbers of traces: where a chart draws something made of them, such as a share of errors or a root, `meta` has them.
+// The numbers of traces: where a chart draws something made of them, such as a share of errors or a root, `meta` has them;
+// or it says that bytes stand for roots of shares, `from` on, and for a word below.
 globalThis.chartCsv = (traces) => {
   const cell = (value) => (/[",\n]/.test(value ?? "") ? `"${String(value).replaceAll('"', '""')}"` : value ?? "");
   const rows = [["trace", "x", "y", "value"]];
   for (const [i, trace] of traces.entries()) {
     const { x, y, z } = { x: trace.x ?? trace.theta, y: trace.y ?? trace.r, z: trace.z, ...trace.meta };
-    const named = trace.name ?? `trace ${i}`;
-    if (z) z.forEach((row, r) => row.forEach((value, c) => rows.push([named, x?.[c] ?? c, y?.[r] ?? r, value])));
+    const named = trace.name ?? `trace ${i}`, roots = trace.meta?.roots;
+    const share = (byte) => (byte < roots.from ? roots.below : (((byte - roots.from) / (255 - roots.from)) ** 2).toFixed(4));
+    const told = roots ? share : (value) => value;
+    if (z) z.forEach((row, r) => row.forEach((value, c) => rows.push([named, x?.[c] ?? c, y?.[r] ?? r, told(value)])));
     else for (let n = 0; n < Math.max(x?.length ?? 0, y?.length ?? 0); n++) rows.push([named, x ? x[n] : n, y ? y[n] : n, ""]);
   }
   return rows.map((row) => row.map(cell).join(",")).join("\n") + "\n";

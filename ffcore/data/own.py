@@ -76,19 +76,6 @@ def read_image(file: str | Path | bytes | BinaryIO, shape: tuple[int, int, int],
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))
 
 
-def centred(drawing: ndarray, shape: tuple[int, int, int]) -> Tensor:
-    """A drawing (H, W), white ink on black, placed as MNIST's digits are → (1, C, H, W) uint8 of the wanted shape.
-
-    As `strokes.placed`. Raises Refused when there is no ink.
-    """
-    import torch
-
-    from ffcore.data import strokes
-
-    channels, *field = shape
-    return torch.from_numpy(strokes.placed(drawing, tuple(field))).expand(1, channels, *field).contiguous()
-
-
 def read_arrays(path: str | Path, size: int) -> tuple[tuple[ndarray, ndarray], tuple[str, ...]]:
     """As `read_own`, in numpy: x (N, C, H, W) uint8 and y (N,) int64, then the classes."""
     path = Path(path)
