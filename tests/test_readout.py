@@ -13,9 +13,8 @@ def test_usual_scores_are_those_that_99_of_100_images_reach(trained):
     usual, (x, y) = run.status()["result"]["usual"], run.held_out()
     for name, scores in run.scores(x).items():
         best, second = np.sort(scores.numpy(), 1)[:, ::-1][:, :2].T
-        for told, values in ((usual[name]["best"], best), (usual[name]["lead"], best - second)):
-            # not by counting who is below: bfloat16, where training measures in it, moves an image across
-            assert told == pytest.approx(np.quantile(values, 0.01), abs=0.05 * float(values.std()))
+        assert np.mean(best >= usual[name]["best"]) == pytest.approx(0.99, abs=0.5 / len(y) + 1e-3)
+        assert np.mean(best - second >= usual[name]["lead"]) == pytest.approx(0.99, abs=0.5 / len(y) + 1e-3)
     assert readout.evaluate(run.model, x, y).usual["goodness"]["best"] == pytest.approx(usual["goodness"]["best"], abs=0.02)
 
 

@@ -39,7 +39,7 @@ SABOTAGES = {
         LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
     ),
     "every optimiser steps": Sabotage(
-        "training.py", "                optimiser.step()", "                [each.step() for each in self.optimisers]",
+        "training.py", "self.optimisers[term.group].step()", "[each.step() for each in self.optimisers]",
         LAWS + "frozen_layers_are_bit_identical_under_the_greedy_schedule[ff]",
     ),
     "the gap's sign is flipped": Sabotage(
