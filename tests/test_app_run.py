@@ -7,7 +7,6 @@ import pytest
 from conftest import TINY
 
 import ffcore
-from ffcore.config import pick_precision
 
 pytest.importorskip("streamlit")
 from charts import run as charts
@@ -101,10 +100,8 @@ def test_images_that_have_come_since_are_shown(store, monkeypatch):
 
 def test_settings_that_differ_from_the_defaults_are_listed_and_no_others(store):
     rows = page("run", run=store["ff"].id).dataframe[0].value
-    shown = dict(zip(rows["setting"], rows["here"], strict=True))
-    if pick_precision("auto", "cpu") != "float32":  # what this processor would take
-        assert shown.pop("train.precision") == "float32"
-    assert shown == {"model.widths": "[32, 32]", "train.epochs": "2"}
+    wanted = {"model.widths": "[32, 32]", "train.epochs": "2", "train.precision": "float32"}
+    assert dict(zip(rows["setting"], rows["here"], strict=True)) == wanted
     assert all(rows["default"] != rows["here"])
 
 
