@@ -31,5 +31,6 @@ class HardLabel(Strategy):
             view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).clamp(min=1e-30).log()
         )
         belief = belief.float().scatter(1, y[:, None], -torch.inf) / self.temperature
-        gumbel = -torch.empty_like(belief).exponential_(generator=rng).log()  # argmax(log p + Gumbel noise) samples p
-        return Pair(Sample(x, y), Sample(x, (belief + gumbel).argmax(1)))
+        # argmax(log p + Gumbel noise) samples p; from uniform numbers, since PyTorch's exponential ones take six times as long
+        noise = torch.empty_like(belief).uniform_(generator=rng).log_().neg_().log_()
+        return Pair(Sample(x, y), Sample(x, (belief - noise).argmax(1)))
