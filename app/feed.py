@@ -145,6 +145,11 @@ def viewers(run: Run) -> int:
     return _reader(str(run.dir)).viewers(st.session_state.setdefault("viewer", uuid.uuid4().hex))
 
 
+def pace(status: dict[str, Any], viewers: int) -> float:
+    """Seconds between looks: below 1 at first, up to 10 for a run that takes hours, or for a class that watches together."""
+    return min(10.0, max(0.7, (status["train_seconds"] or 0) / 600, 0.12 * viewers))
+
+
 @st.cache_data(max_entries=64, show_spinner=False)
 def _snapshot(directory: str, epoch: int, stamp: float) -> dict:
     return Run(directory).snapshot(epoch)

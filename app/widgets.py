@@ -344,7 +344,7 @@ _OPTION = re.compile(r"(?<![^\s(])(--[a-z][a-z-]*[a-z])(?![\w`])")  # of a comma
 
 
 def plain(text: Any) -> str:
-    """Any text as Markdown that shows it as it is: no link, picture, list or colour is made of it; an option becomes code."""
+    """Any text as Markdown that shows it as it is, without link, picture, list, formula or colour; an option becomes code."""
     return "".join(f"`{part}`" if i % 2 else _escaped(part) for i, part in enumerate(_OPTION.split(str(text))))
 
 

@@ -90,7 +90,7 @@ class _Under(torch.autograd.Function):
         slope = slope.view(*label.shape, -1)
         by_s = (slope * F.embedding(label, table)).sum((0, 2))[:, None] if ctx.needs_input_grad[1] else None
         scaled = slope * s
-        if slope.is_cuda:  # where index_add_ adds in any order
+        if slope.device.type != "cpu":  # where index_add_ adds in any order
             by_table = torch.ops.aten.embedding_dense_backward(scaled, label, len(table), -1, False)
         else:
             by_table = torch.zeros_like(table).index_add_(0, label.flatten(), scaled.flatten(0, 1))

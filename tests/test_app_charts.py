@@ -150,7 +150,7 @@ def test_a_charts_csv_holds_the_numbers_and_not_what_is_drawn_of_them(chromium):
     (packed,) = lives["data"]
     packed["z"] = np.frombuffer(base64.b64decode(packed["z"]["bdata"]), np.uint8).reshape(2, 2).tolist()  # as Plotly unpacks it
     table = [(unit, epoch, value) for _, epoch, unit, value in saved(tab, lives)]
-    assert table[:2] == [("unit 1", "0", "0.0000"), ("unit 1", "5", "dead")]
+    assert table[:2] == [("unit 1", "0", "0.0"), ("unit 1", "5", "dead")]
     assert [float(value) for *_, value in table[2:]] == pytest.approx([0.25, 1], abs=0.01)
     table = saved(tab, charts.confusion(np.array([[7, 2], [0, 9]]), ["cat", "dog"]))
     assert [row[1:] for row in table] == [
@@ -320,3 +320,12 @@ def test_viewers_are_counted_until_they_have_not_looked_for_a_while(tmp_path, mo
     assert reader.viewers("a") == 3
     now[0] = feed.GONE
     assert reader.viewers("a") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "viewers", "period"), [(None, 1, 0.7), (60, 10, 1.2), (60, 200, 10), (1_200, 1, 2), (1_200, 30, 3.6), (1e5, 1, 10)]
+)
+def test_a_page_looks_the_more_seldom_the_longer_a_run_lasts_and_the_more_watch_it(seconds, viewers, period):
+    import feed
+
+    assert feed.pace({"train_seconds": seconds}, viewers) == pytest.approx(period)

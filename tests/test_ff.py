@@ -126,7 +126,7 @@ def test_the_short_way_through_rectified_units_has_the_gradient_of_the_long_one(
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
 
 
-def test_a_model_with_losses_of_its_own_finds_a_gradient_in_activities(toy):
+def test_a_model_with_a_term_of_its_own_finds_a_gradient_in_activities(toy):
     class Own(ForwardForward):
         def term(self, layer, z, h):
             raise NotImplementedError
@@ -138,6 +138,15 @@ def test_a_model_with_losses_of_its_own_finds_a_gradient_in_activities(toy):
     for layer, z, h in net.climb(pair, net.view(), 2, {0, 1}):
         (slope,) = torch.autograd.grad(h.sum(), net.biases[layer])
         torch.testing.assert_close(slope, (z > 0).sum(0).float())
+
+
+@pytest.mark.parametrize("model", ["ff", "backprop", "mono_forward", "vicreg", "reconstruction"])
+def test_peer_normalisation_takes_activities_in_bfloat16(toy, model):
+    trainer = Trainer(toy_config(model, set={"model.peer": 0.5, "train.precision": "bf16"}), toy)
+    before = trainer.model.mean_activity_0.clone()
+    trainer.learn(toy.train.x[:64].float() / 255, toy.train.y[:64])
+    assert not torch.equal(trainer.model.mean_activity_0, before)
+    assert trainer.model.mean_activity_0.dtype == torch.float32
 
 
 def test_peer_normalisation_wakes_a_unit_that_never_fires(toy):

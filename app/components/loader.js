@@ -56,7 +56,7 @@ globalThis.chartCsv = (traces) => {
   for (const [i, trace] of traces.entries()) {
     const { x, y, z } = { x: trace.x ?? trace.theta, y: trace.y ?? trace.r, z: trace.z, ...trace.meta };
     const named = trace.name ?? `trace ${i}`, roots = trace.meta?.roots;
-    const share = (byte) => (byte < roots.from ? roots.below : (((byte - roots.from) / (255 - roots.from)) ** 2).toFixed(4));
+    const share = (byte) => (byte < roots.from ? roots.below : (((byte - roots.from) / (255 - roots.from)) ** 2).toPrecision(2));
     const told = roots ? share : (value) => value;
     if (z) z.forEach((row, r) => row.forEach((value, c) => rows.push([named, x?.[c] ?? c, y?.[r] ?? r, told(value)])));
     else for (let n = 0; n < Math.max(x?.length ?? 0, y?.length ?? 0); n++) rows.push([named, x ? x[n] : n, y ? y[n] : n, ""]);

@@ -30,7 +30,7 @@ def watch(run: Run, period: float | None) -> None:
     if period and state not in LIVE:
         st.rerun()  # over: once more as a whole, without a timer
     story = feed.story(run)
-    if period and not 0.5 < pace(run, status) / period < 1.5:
+    if period and not 0.5 < feed.pace(status, feed.viewers(run)) / period < 1.5:
         st.rerun()  # once more as a whole, with another timer
     heading(run, status)
     for message in standing_alarms(story):
@@ -43,11 +43,6 @@ def watch(run: Run, period: float | None) -> None:
     layers(run, story)
     across(story)
     shelf.log(run, 20)
-
-
-def pace(run: Run, status: dict) -> float:
-    """Seconds between looks: below 1 at first, up to 10 for a run that takes hours, or for a class that watches together."""
-    return min(10.0, max(0.7, (status["train_seconds"] or 0) / 600, 0.12 * feed.viewers(run)))
 
 
 def heading(run: Run, status: dict) -> None:
@@ -313,7 +308,7 @@ st.html(
 )  # nothing jumps
 if (result := chosen.status()["result"]) and not widgets.is_live(chosen):
     over(chosen, result)
-period = widgets.pace(pace(chosen, chosen.status())) if widgets.is_live(chosen) else None
+period = widgets.pace(feed.pace(chosen.status(), feed.viewers(chosen))) if widgets.is_live(chosen) else None
 widgets.part("This run", watch, chosen, period, every=period)
 widgets.share(chosen.command(), python_for(chosen))
 widgets.explain(

@@ -181,7 +181,7 @@ class Model(nn.Module):
             if mean is None:
                 drive = z.mean(0)
                 mean = drive + (h.mean(0) - drive).detach()
-            mean = torch.lerp(running, mean, 0.1)
+            mean = torch.lerp(running, mean.to(running.dtype), 0.1)
             running.copy_(mean.detach())
             told = told + self.settings.peer * mean.var(correction=0)
         if self.settings.sparsity:

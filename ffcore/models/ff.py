@@ -186,7 +186,7 @@ class ForwardForward(Model):
     def first_drive(self, product: Tensor, squared: Tensor, label: Tensor | None) -> Tensor:
         """Layer 1's drive under a label: W·norm([image, label]) + b = s·(W·image + W_label[label]) + b, (B, n₁)."""
         s = self.scale(squared, label)
-        return s * (product + labels.drive(label, self.label_table(), self.settings.label_value)) + self.bias(0)
+        return s * (product + labels.drive(label, self.label_columns(), 1.0)) + self.bias(0)
 
     def scale(self, squared: Tensor, label: Tensor | None) -> Tensor:
         """Factor that normalises layer 1's input under a label, (B, 1)."""
@@ -211,11 +211,11 @@ class ForwardForward(Model):
         return self.biases[layer]
 
     def label_table(self) -> Tensor:
-        """What each label adds to layer 1's product, (C, n₁)."""
+        """What an input of 1 for each label adds to layer 1's product, (C, n₁)."""
         return self.label_weights
 
     def label_columns(self) -> Tensor:
-        """What the input of each label adds to layer 1's product, (C, n₁)."""
+        """What each label adds to layer 1's product, with `label_value` as its input, (C, n₁)."""
         table, value = self.label_table(), self.settings.label_value
         return table if value == 1 else value * table
 
@@ -262,7 +262,8 @@ class ForwardForward(Model):
     def climb(self, pair, view: View, depth: int, active=frozenset()) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(layer, drive, activity) of the stacked pair, (2B, n), for the first `depth` layers, each when asked for.
 
-        Gradients are kept in the `active` layers.
+        Gradients are kept in the `active` layers. On the short way the activity is written over the drive and has none: it is
+        for `term`, which finds its gradient by `goodness.rectified`. A model with other losses turns that way off.
         """
         h = None
         for layer in range(depth):

@@ -32,5 +32,5 @@ class HardLabel(Strategy):
         )
         belief = belief.float().scatter(1, y[:, None], -torch.inf) / self.temperature
         # argmax(log p + Gumbel noise) samples p; from uniform numbers, since PyTorch's exponential ones take six times as long
-        noise = torch.empty_like(belief).uniform_(generator=rng).log_().neg_().log_()
+        noise = torch.empty_like(belief).uniform_(1e-30, 1, generator=rng).log_().neg_().log_()
         return Pair(Sample(x, y), Sample(x, (belief - noise).argmax(1)))
