@@ -297,7 +297,7 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
     )
     run.write_status(steps=trainer.steps, epochs=trainer.epochs)
     run.write_arrays("samples.npz", trainer.samples())
-    waited, cost, wrote, told_at = time.monotonic(), 0.0, 0.0, 0.0
+    waited, cost, wrote, ticked = time.monotonic(), 0.0, 0.0, 0.0
     pace: dict[str, float] = {}
     for event in trainer.events():
         arrays = event.pop("arrays", None)
@@ -306,9 +306,11 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
         if event["event"] == "epoch" and trainer.train.keep_weights and trainer.step < trainer.steps:
             keep_weights(run, trainer.model, event["epoch"])
         now = time.monotonic()
-        if event["event"] != "tick" or now - told_at >= event["seconds"] / SPARSE:
+        if event["event"] != "tick":
             run.append(event)
-            told_at = now
+        elif event["seconds"] - ticked >= event["seconds"] / SPARSE:  # since the last tick; an epoch's end stands for none
+            run.append(event)
+            ticked = event["seconds"]
         if progress:
             progress(run, event)
         pace |= {k: event[k] for k in ("eta", "images_per_second") if k in event}

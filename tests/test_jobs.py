@@ -506,3 +506,22 @@ def test_weights_that_do_not_fit_are_refused_before_anything_is_made(source, beg
     with pytest.raises(Refused, match=says):
         ffcore.train(**asked(**{"train.init_from": begin.format(id=source.id), **more}))
     assert [run.id for run in runs.list_runs(bundled=False)] == [source.id]
+
+
+def test_ticks_are_kept_however_short_the_epochs_are_and_grow_rare_with_the_age_of_a_run(monkeypatch):
+    """Each step a tick, right after the end of an epoch: that end must not count as one."""
+    monkeypatch.setattr(training, "TICK", 0.0)
+    monkeypatch.setattr(worker, "SPARSE", 20)
+    told = []
+    run = ffcore.train(
+        lambda _, event: told.append(event["seconds"]) if event["event"] == "tick" else None,
+        data="digits", device="cpu", epochs=60, set={**SMALL, "train.batch_size": 2_000},
+    )  # fmt: skip
+    wanted, last = [], 0.0
+    for seconds in told:
+        if seconds - last >= seconds / worker.SPARSE:
+            wanted.append(seconds)
+            last = seconds
+    kept = [event["seconds"] for event in run.events()[0] if event["event"] == "tick"]
+    assert kept == wanted
+    assert 10 < len(kept) < len(told) == 60
