@@ -172,19 +172,17 @@ def test_k_winners_keeps_the_most_active(toy):
 
 
 def test_adaptive_sparsity_finds_the_weight_that_it_needs(toy):
-    def rate_and_weight(target):
+    def rate_and_weights(target):
         config = toy_config("ff", set={"model.sparsity": target, "train.epochs": 40, "train.lr": 0.02})
         trainer = Trainer(config, toy)
-        for _ in trainer.events():
-            pass
+        weights = [trainer.model.sparsity_weight[0].item() for _ in trainer.events()]
         x, y = batch_of(toy, 256)
-        told = neurons.measure(trainer.model, x, y)[0]["mean_rate"]
-        return told, trainer.model.sparsity_weight[0].item()
+        return neurons.measure(trainer.model, x, y)[0]["mean_rate"], weights
 
-    rate, weight = rate_and_weight(0.15)
+    rate, weights = rate_and_weights(0.15)
     assert rate == pytest.approx(0.15, abs=0.08)
-    assert weight > 0
-    assert rate_and_weight(0.95)[1] == 0  # sparser than asked for: no penalty
+    assert sum(w > 0 for w in weights) > len(weights) / 2  # it swings about what is needed, and may be 0 at a given moment
+    assert not any(rate_and_weights(0.95)[1])  # sparser than asked for: no penalty
 
 
 def test_health_of_a_run(store):
