@@ -109,8 +109,7 @@ Each GPU is one more place. `taskset -c 0-7 ffcore app` gives the server and its
 **How many students?** Looking needs no place in the queue; training takes one for as long as it lasts. Everybody at once on a
 lesson that trains makes a queue, so let pairs share a run, or have one training on the projector: an experiment of a lesson is
 found again by whoever opens the lesson next. The more pages watch one training, the more seldom each looks: ten of them about
-every 1.2 seconds, thirty every 3.6, so that thirty cost hardly more than ten. No figure is given for this machine, as none was
-measured on it.
+every 1.2 seconds, thirty every 3.6. No figure is given for this machine, as none was measured on it.
 
 **No accounts.** Whoever reaches the server sees all of it. Keep it in your own network, or behind a proxy that asks for a
 log-in.
