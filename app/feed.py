@@ -1,5 +1,6 @@
 """What a run has told so far: one reader per run for all viewers, which reads only what is new."""
 
+import itertools
 import threading
 import time
 import uuid
@@ -15,7 +16,7 @@ import streamlit as st
 from ffcore import Refused, Run
 
 GONE = 15  # seconds without a look after which a viewer has left
-KEPT = 10_000  # ticks in memory: half an hour at full rate; of a longer run, one in two, spikes first
+KEPT = 1_000  # ticks, and epochs, in memory: more than a chart draws; of more, half, spread over the training, spikes first
 
 
 @dataclass
@@ -49,10 +50,10 @@ class Story:
             case "tick":
                 self.ticks.append(event)
                 self.told.update([0, *(row["layer"] for row in event["layers"])])
-                if len(self.ticks) > KEPT:
-                    self.ticks = _halved(self.ticks)
+                self.ticks = _kept(self.ticks)
             case "epoch":
                 self.epochs.append(event)
+                self.epochs = _kept(self.epochs)
             case "alarm":
                 self.alarms.append(event)
             case "start":  # what lies behind the point of resumption will be told again
@@ -94,15 +95,26 @@ def is_share(value: Any) -> bool:
     return isinstance(value, int | float) and 0 <= value <= 1
 
 
-def _halved(ticks: list[dict]) -> list[dict]:
-    """Half as many ticks, the highest and lowest losses and gaps among them."""
-    layers = sorted({row["layer"] for tick in ticks for row in tick["layers"]})
-    lines = np.full((1 + len(layers), len(ticks)), np.nan)
-    for i, tick in enumerate(ticks):
-        lines[0, i] = tick["loss"]
-        for row in tick["layers"]:
-            lines[1 + layers.index(row["layer"]), i] = row.get("gap", np.nan)  # a layer without negatives has none
-    return [ticks[i] for i in charts.thin(lines, len(ticks) // 2)]
+def _kept(events: list[dict]) -> list[dict]:
+    """Half as many events once they are too many, the highest and lowest of what charts show among them."""
+    if len(events) <= KEPT:
+        return events
+    told = [_figures(event) for event in events]
+    lines = np.full((len(names := list(dict.fromkeys(itertools.chain(*told)))), len(events)), np.nan)
+    for i, figures in enumerate(told):
+        lines[[names.index(name) for name in figures], i] = list(figures.values())
+    steps = np.array([event["step"] for event in events], float)
+    return [events[i] for i in charts.thin(lines, len(events) // 2, steps)]
+
+
+def _figures(event: dict) -> dict[tuple, float]:
+    """The numbers of a tick or an epoch by which its like are chosen."""
+    told = {("loss",): event.get("loss")}
+    if isinstance(event.get("validation"), dict):
+        told |= {("validation", name): value for name, value in event["validation"].items()}
+    for row in event["layers"]:
+        told |= {(row["layer"], key): row.get(key) for key in ("gap", "dead", "validation_accuracy")}
+    return {name: value for name, value in told.items() if isinstance(value, int | float)}
 
 
 class _Reader:

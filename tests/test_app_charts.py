@@ -248,18 +248,33 @@ def test_names_in_the_scatter_do_not_cover_each_other():
         assert all(abs(x - u) >= 60 or abs(y - v) >= 14 for u, v in centres[:i])
 
 
-def test_long_histories_are_halved_in_memory_and_still_counted(monkeypatch):
+def test_long_histories_are_halved_in_memory_and_still_counted():
     import feed
 
-    monkeypatch.setattr(feed, "KEPT", 1_000)
     story = feed.Story()
-    for i in range(2_500):
+    for i in range(20_000):
         story.take(tick(i, 99.0 if i == 123 else 2.0, 1.0))
     assert len(story.ticks) <= 1_000
-    assert story.told == {0: 2_500, 1: 2_500}
+    assert story.told == {0: 20_000, 1: 20_000}
     steps = [t["step"] for t in story.ticks]
     assert steps == sorted(steps)
-    assert {0, 123, 2_499} <= set(steps)
+    assert {0, 123, 19_999} <= set(steps)
+    assert np.diff(steps).max() < 1_000  # the beginning is kept as finely as the end
+
+
+def test_of_very_many_epochs_the_best_and_the_deadliest_stay():
+    import feed
+
+    story = feed.Story()
+    for i in range(5_000):
+        rows = [{"layer": 1, "validation_accuracy": None, "dead": 0.7 if i == 321 else 0.1}]
+        told = {"goodness": 0.99 if i == 1_234 else 0.9 + i % 7 / 1_000, "softmax": 0.9}
+        story.take({"event": "epoch", "epoch": i, "step": 10 * i, "validation": told, "layers": rows})
+    assert len(story.epochs) <= 1_000
+    assert max(feed.accuracies(story, ["goodness"]).items(), key=lambda item: item[1]) == (1_234, 0.99)
+    assert feed.dead(story)[1][321] == 0.7
+    assert {0, 4_999} <= {e["epoch"] for e in story.epochs}
+    assert "of 5,000" in json.dumps(charts.accuracy(story.epochs))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])

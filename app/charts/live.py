@@ -206,7 +206,12 @@ def accuracy(epochs: Sequence[dict]) -> dict:
         )  # fmt: skip
     figure = _titled(_figure(traces, 260, x="epoch", y="validation accuracy", legend=True), "Accuracy on validation images")
     figure["layout"]["margin"]["t"] = 42 if len(traces) < 4 else 58  # on a phone the legend takes two lines
-    return _by_epoch(_by_errors(figure, lowest, 0.95), x, len(epochs))
+    return _by_epoch(_by_errors(figure, lowest, 0.95), x, _told(epochs))
+
+
+def _told(epochs: Sequence[dict]) -> int:
+    """How many epochs have been told, from 0 on, kept or not."""
+    return int(epochs[-1]["epoch"]) + 1 if epochs else 0
 
 
 def dead_units(epochs: Sequence[dict]) -> dict:
@@ -224,7 +229,7 @@ def dead_units(epochs: Sequence[dict]) -> dict:
     figure = _titled(_figure(traces, 260, x="epoch", y="dead units", legend=True), "Dead units")
     top = max((v for y in columns for v in y if v is not None), default=0)
     figure["layout"]["yaxis"] |= {"tickformat": ".0%", "range": [0, max(0.1, 1.15 * top)]}
-    return _by_epoch(figure, x, len(epochs))
+    return _by_epoch(figure, x, _told(epochs))
 
 
 def confusion(counts: np.ndarray, classes: Sequence[str]) -> dict:

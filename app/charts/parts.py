@@ -18,17 +18,19 @@ LEAST_ERROR = 5e-4  # where "none at all" is drawn
 _SIDES = {"pos": ("positives x⁺", POSITIVE, "solid"), "neg": ("negatives x⁻", NEGATIVE, "dot")}
 
 
-def thin(lines: np.ndarray, limit: int = POINTS) -> np.ndarray:
+def thin(lines: np.ndarray, limit: int = POINTS, x: np.ndarray | None = None) -> np.ndarray:
     """Indices that keep every spike, (k, n) lines → (≤ limit,): the first, the last, and each line's lowest and highest
-    point within equal bins."""
+    point within bins of equally many points, or equally wide in the rising `x`, (n,)."""
     k, n = lines.shape
     if n <= limit:
         return np.arange(n)
-    bins = np.array_split(np.arange(n), max(1, (limit - 2) // (2 * k)))
+    bins = max(1, (limit - 2) // (2 * k))
+    cuts = bins if x is None else np.searchsorted(x, np.linspace(x[0], x[-1], bins + 1)[1:-1])
     keep = {0, n - 1}
-    for index in bins:
-        part = np.nan_to_num(lines[:, index])
-        keep.update(index[part.argmin(1)].tolist(), index[part.argmax(1)].tolist())
+    for index in np.array_split(np.arange(n), cuts):
+        if len(index):
+            part = np.nan_to_num(lines[:, index])
+            keep.update(index[part.argmin(1)].tolist(), index[part.argmax(1)].tolist())
     return np.array(sorted(keep))
 
 
