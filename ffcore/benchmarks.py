@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from ffcore import readout
 from ffcore.config import TrainSettings, configure, pick_device, pick_precision, resolve
@@ -61,9 +62,10 @@ def pace(trainers: Sequence[Trainer], steps: int = 50, repeats: int = 5, warm: i
         trainer, full = trainers[i], batches[i]
         wait(trainer.device)
         begun = time.perf_counter()
-        for n in range(count):
-            trainer.learn_from(full[n % len(full)])
-        handed = time.perf_counter() - begun
+        with trainer.side_by_side():
+            for n in range(count):
+                trainer.learn_from(full[n % len(full)])
+            handed = time.perf_counter() - begun
         wait(trainer.device)
         return (time.perf_counter() - begun) / count, handed / count
 
@@ -89,8 +91,9 @@ def race(trainer: Trainer, only_last: bool = False) -> list[dict[str, float]]:
         epoch, first = divmod(trainer.step, trainer.steps_per_epoch)
         wait(trainer.device)
         begun = time.perf_counter()
-        for chosen in trainer.order(epoch, first):
-            trainer.learn_from(chosen)
+        with trainer.side_by_side():
+            for chosen in trainer.order(epoch, first):
+                trainer.learn_from(chosen)
         wait(trainer.device)
         seconds += time.perf_counter() - begun
         if only_last and trainer.step < trainer.steps:
@@ -214,8 +217,8 @@ RULES: dict[str, dict[str, Any]] = {
 SHAPE = {"model.widths": [500, 500], "train.batch_size": 512}
 # Best on the validation images after four epochs: of 24 combinations tried for ff, and of seven for backprop.
 TUNED: dict[str, dict[str, Any]] = {
-    "ff": {"model_label_value": 4.0, "negatives_temperature": 0.2, "train_drop_pixels": 0.1},
-    "backprop": {"train_lr": 0.008},
+    "ff": {"model_label_value": 4.0, "negatives_temperature": 0.2, "train_drop_pixels": 0.1, "train_beta2": 0.95},
+    "backprop": {"train_lr": 0.008, "train_beta2": 0.95},
 }
 TARGETS = (0.97, 0.98, 0.985)
 STUDY = 0.9315  # what the reference study claims for its standard recipe, by 2 × 1,000 full-batch steps
@@ -241,7 +244,7 @@ class Size:
 
 
 FULL = Size(
-    20, 9, (1, 2, 3, 4, 5, 6, 9, 14), 3, ("ff", "mono_forward", "layer_collab", "backprop"), (250, 500, 1_000, 2_000),
+    50, 9, (1, 2, 3, 4, 5, 6, 9, 14), 3, ("ff", "mono_forward", "layer_collab", "backprop"), (250, 500, 1_000, 2_000),
     (1, 2, 4, 8), (128, 256, 512, 1_024, 2_048), (2, 5, 10, 20, 50), (4_096, 8_192, 16_384), 5, 50_000,
 )  # fmt: skip
 QUICK = Size(
@@ -406,7 +409,7 @@ def _slopes(bench: Bench) -> Iterator[dict[str, Any]]:
     }
     for axis, (sizes, make) in axes.items():
         for rule in ("ff", "backprop"):
-            seen = pace([make(rule, n) for n in sizes], max(1, size.steps // 2), size.rounds, 2)
+            seen = pace([make(rule, n) for n in sizes], max(1, size.steps // 5), size.rounds, 2)
             by_round = [slope(sizes, times) for times in zip(*(p.rounds for p in seen), strict=True)]
             yield row(f"growth with {axis} ({sizes[0]} to {sizes[-1]}), {rule}", by_round, "exponent")
     for rule in ("ff", "backprop"):
@@ -417,8 +420,9 @@ def _slopes(bench: Bench) -> Iterator[dict[str, Any]]:
             for trainer in trainers:
                 wait(bench.device)
                 begun = time.perf_counter()
-                for chosen in trainer.order(0, 0):
-                    trainer.learn_from(chosen)
+                with trainer.side_by_side():
+                    for chosen in trainer.order(0, 0):
+                        trainer.learn_from(chosen)
                 wait(bench.device)
                 times.append(time.perf_counter() - begun)
             fits.append(slope(size.images, times))
@@ -475,10 +479,62 @@ def _reference(bench: Bench) -> Iterator[dict[str, Any]]:
     whole = [s * study / images * passes for s in p.rounds]
     yield row(f"the reference study's step, measured on {images:,} images", p.rounds, "s")
     yield _against(f"the reference study's training, extrapolated to {study:,} images", whole, reached, STUDY)
-    batch = min(4_096, len(bench.data.train.y))
-    (q,) = pace([bench.made("ff, labels by all layers", train_batch_size=batch)], 1, 3, 1)
-    whole = [s * 60_000 / batch * 30 for s in q.rounds]
-    yield _against("30 epochs as explore_forward_forward takes them, on 60,000 images, by our steps", whole, reached, SMALL_NET)
+    steps = _small_net_steps(bench, min(4_096, len(bench.data.train.y)))
+    whole = [seconds * 60_000 * 30 for seconds in steps]
+    yield _against("30 epochs of explore_forward_forward's steps, on 60,000 images", whole, reached, SMALL_NET)
+
+
+def _small_net_steps(bench: Bench, batch: int, repeats: int = 3) -> list[float]:
+    """Seconds per image of steps as dah33/explore_forward_forward takes them (ff_hinton.py, 2024), reading of images left out:
+    in float32, ten passes of the whole net for a hard label, every layer asked for either side, and once more when it has
+    learned."""
+    pixels = bench.data.train.x[:batch].float().div(255).flatten(1)
+    brightest = pixels.max().item()
+    y, classes = bench.data.train.y[:batch], len(bench.data.classes)
+    sizes = [pixels.shape[1], 500, 500]
+    net = [torch.nn.Linear(n, m, device=bench.device) for n, m in itertools.pairwise(sizes)]
+    optimiser = torch.optim.Adam([p for layer in net for p in layer.parameters()], 0.35)
+
+    def shown(label: torch.Tensor) -> torch.Tensor:
+        image = pixels.clone()
+        image[:, :classes] = 0
+        return image.scatter_(1, label[:, None], brightest)
+
+    def up(layer: torch.nn.Linear, h: torch.Tensor) -> torch.Tensor:
+        return layer(F.normalize(h)).relu()
+
+    def goodness(h: torch.Tensor) -> torch.Tensor:
+        return h.square().mean(1)
+
+    @torch.no_grad()
+    def belief(label: int) -> torch.Tensor:
+        h, told = shown(torch.full_like(y, label)), 0.0
+        for layer in net:
+            h = up(layer, h)
+            told = told + goodness(h)
+        return told
+
+    def step() -> None:
+        told = torch.stack([belief(label) for label in range(classes)], 1).scatter_(1, y[:, None], 0.0)
+        wrong = torch.multinomial(told.sqrt() + 1e-12, 1)[:, 0]
+        pos, neg = shown(y), shown(wrong)
+        for layer in net:
+            loss = F.silu(6 * (goodness(up(layer, neg)) - goodness(up(layer, pos)))).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            with torch.no_grad():
+                pos, neg = up(layer, pos), up(layer, neg)
+
+    step()
+    times = []
+    for _ in range(repeats):
+        wait(bench.device)
+        begun = time.perf_counter()
+        step()
+        wait(bench.device)
+        times.append((time.perf_counter() - begun) / batch)
+    return times
 
 
 def _against(name: str, seconds: list[float], reached: dict[float, list[float]], target: float) -> dict[str, Any]:

@@ -36,6 +36,9 @@ class TrainSettings(Settings):
     optimiser: Literal["adamw", "adam", "sgd"] = Field("adamw", description="one optimiser per local loss")
     lr: float = Field(0.01, gt=0, le=10, description="learning rate (the peak of the schedule)")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum (sgd only)")
+    beta2: float = Field(
+        0.999, ge=0, lt=1, description="β₂, what the mean square of a gradient keeps per step (not sgd); 0.95 suits short runs"
+    )
     weight_decay: float = Field(0.1, ge=0, le=10, description="weight decay (adamw: decoupled, times the learning rate)")
     lr_schedule: Literal["one_cycle", "linear", "constant"] = Field(
         "one_cycle", description="one_cycle: up, then down to 0; linear: constant for one half, then down to 0"
@@ -74,6 +77,12 @@ class TrainSettings(Settings):
         "auto",
         description="auto: on a GPU, every step is one CUDA graph; fuse: also torch.compile what a layer computes, which takes "
         "a minute at the start; off: operation by operation",
+    )
+
+    pipeline: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: on a processor, lower layers take the next batch while upper ones learn from the last, where that is "
+        "quicker and changes nothing; off: one batch after the other",
     )
 
     @field_validator("compile", mode="before")

@@ -5,6 +5,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,6 +28,7 @@ from ffcore.registry import build
 TENDED = 10  # steps between two corrections of homeostatic biases
 TICK = 0.2  # seconds between live events, at least
 SAMPLES = 64
+UNEVEN = 0.1  # how far from one half of a step's work the upper layers' may be to learn beside the lower ones
 
 
 def build_model(config: dict[str, Any], data: Data | None = None, facts: dict[str, Any] | None = None) -> Model:
@@ -123,6 +126,9 @@ class Trainer:
         if self.train.compile == "fuse":
             setattr(self.model, self.model.compiles, torch.compile(getattr(self.model, self.model.compiles)))
         self.graphs = self._graphs()
+        self.upstairs: ThreadPoolExecutor | None = None  # where the layers above `landing` learn, while `side_by_side`
+        self.under_way: Future | None = None
+        self.landing = self._landing()
 
     @property
     def remedy(self) -> str:
@@ -134,7 +140,8 @@ class Trainer:
         if t.optimiser == "sgd":
             return torch.optim.SGD(group, rate, momentum=t.momentum, weight_decay=t.weight_decay, **how)
         kind = torch.optim.AdamW if t.optimiser == "adamw" else torch.optim.Adam
-        return kind(group, rate, weight_decay=t.weight_decay, capturable=self.device.type == "cuda", **how)
+        betas = (0.9, t.beta2)
+        return kind(group, rate, betas, weight_decay=t.weight_decay, capturable=self.device.type == "cuda", **how)
 
     def _graphs(self) -> Graphs | None:
         if self.device.type != "cuda" or self.train.compile == "off" or not self.model.steady:
@@ -142,9 +149,50 @@ class Trainer:
         batch = min(self.train.batch_size, len(self.data.train.y))
         return Graphs(self.on, batch, self.rng.values(), self.model.parameters())
 
+    def _landing(self) -> int:
+        """How many layers learn below, while those above learn from the batch before; 0: all learn in one place.
+
+        On a GPU one step fills the device or is one graph. On a CPU two halves with half of the threads each waste less of
+        them than all threads together on one operation after the other, if neither half waits long for the other.
+        """
+        t, threads = self.train, torch.get_num_threads()
+        apart = t.pipeline == "auto" and t.compile != "fuse" and t.schedule == "together" and not (t.homeostasis or t.recycle)
+        if self.device.type != "cpu" or threads < 2 or not apart or not (self.strategy and self.strategy.below):
+            return 0
+        costs = self.model.costs()
+        share, layers = min(((abs(sum(costs[:n]) / sum(costs) - 0.5), n) for n in range(1, len(costs))), default=(1, 0))
+        return layers if share < UNEVEN else 0
+
+    @contextmanager
+    def side_by_side(self) -> Iterator[None]:
+        """Within, `learn_from` comes back while the upper layers still learn from its batch, where they may (`settle` waits).
+
+        Weights come out as if each step had been taken to its end, to the last bit on as many threads each: a layer sees the
+        same batches in the same order, each as the layer below passed it on before it learned from it.
+        """
+        if not self.landing:
+            yield
+            return
+        threads = torch.get_num_threads()
+        half = threads // 2
+        torch.set_num_threads(half)
+        try:
+            with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(half,)) as self.upstairs:
+                yield
+                self.settle()
+        finally:
+            self.upstairs = self.under_way = None
+            torch.set_num_threads(threads)
+
+    def settle(self) -> list[Term]:
+        """Wait until every layer has learned from the last batch; its terms, if any were under way. Raises what they raised."""
+        return self.under_way.result() if self.under_way else []
+
     @property
     def how(self) -> str:
         """How steps are taken, for the log."""
+        if self.landing:
+            return f"steps with layers up to {self.landing} and above it side by side, a batch apart"
         if self.graphs is None or self.graphs.why:
             return "steps one by one" + (f", since {self.graphs.why}" if self.graphs else "")
         return f"steps as CUDA graphs ({len(self.graphs.recorded)} recorded)"
@@ -173,14 +221,6 @@ class Trainer:
         peak = 0.3 * (turns + 1) - 1
         begin, end, at = (lr / 25, lr, taken / peak) if taken <= peak else (lr, lr / 25e4, (taken - peak) / (turns - peak))
         return end + (begin - end) / 2 * (math.cos(math.pi * at) + 1)
-
-    def set_rates(self, groups: Iterable[int]) -> None:
-        """Give the groups that are about to learn the rate of this step."""
-        for group in groups:
-            if isinstance(self.rates[group], Tensor):
-                self.rates[group].fill_(self.rate(group))
-            else:
-                self.optimisers[group].param_groups[0]["lr"] = self.rate(group)
 
     def last(self, turn: int) -> int:
         """Steps from the start on in which a layer learns under the staggered schedule: the deeper, the longer."""
@@ -219,7 +259,10 @@ class Trainer:
         return self._around(lambda groups: self.compute(x, y, groups))
 
     def learn_from(self, chosen: Tensor) -> list[Term]:
-        """One step on the training images of these indices (B,), by way of a CUDA graph where there is one."""
+        """One step on the training images of these indices (B,), by way of a CUDA graph where there is one.
+
+        While `side_by_side`, its terms are those of the batch before.
+        """
         return self._around(lambda groups: (self.graphs or self.on)(chosen, groups))
 
     def on(self, chosen: Tensor, groups: set[int]) -> tuple[list[Term], Tensor, Tensor]:
@@ -230,11 +273,13 @@ class Trainer:
         """A step: what depends on how many came before, then `compute`, then what is done between two steps."""
         groups = self.active(self.step)
         self.model.progress = self.step / max(1, self.steps)
-        self.set_rates(groups)
+        for group in groups:
+            if isinstance(self.rates[group], Tensor):
+                self.rates[group].fill_(self.rate(group))
         terms, x, y = compute(groups)
         with readout.autocast(self.train.precision, self.device):
             self.tend(x, y)
-        for group in {term.group for term in terms}:  # once a step, however many terms a group had
+        for group in groups if self.upstairs else {term.group for term in terms}:  # once, however many terms a group had
             self.taken[group] += 1
         self.step += 1
         return terms
@@ -246,16 +291,34 @@ class Trainer:
             x = moved(x, self.train.shift, self.train.flip, self.rng["pixels"])
         if self.train.drop_pixels:
             x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"]).to(x.dtype)
+        rates = {group: self.rate(group) for group in groups}
         with readout.autocast(self.train.precision, self.device):
             view = self.model.view()
             pair = self.strategy(x, y, view, self.rng["negatives"]) if self.strategy else None
-            for term in self.model.terms(x, y, pair, groups, view):
-                for parameter in self.groups[term.group]:
-                    parameter.grad = None
-                term.loss.backward()
-                self.optimisers[term.group].step()
-                done.append(term._replace(loss=term.loss.detach()))
+            terms = self.model.terms(x, y, pair, groups, view)
+            self._take(itertools.islice(terms, self.landing if self.upstairs else None), rates, done)
+        if self.upstairs:  # one batch ahead, not more
+            before, self.under_way = self.settle(), self.upstairs.submit(self._above, terms, rates, done)
+            done = before or self.settle()
         return done, x, y
+
+    def _take(self, terms: Iterable[Term], rates: dict[int, float], done: list[Term]) -> None:
+        """Let the group of each term take its loss before the next term is asked for."""
+        for term in terms:
+            for parameter in self.groups[term.group]:
+                parameter.grad = None
+            term.loss.backward()
+            optimiser = self.optimisers[term.group]
+            if not isinstance(self.rates[term.group], Tensor):
+                optimiser.param_groups[0]["lr"] = rates[term.group]
+            optimiser.step()
+            done.append(term._replace(loss=term.loss.detach()))
+
+    def _above(self, terms: Iterable[Term], rates: dict[int, float], done: list[Term]) -> list[Term]:
+        """What is left of a step, on a thread of its own."""
+        with readout.autocast(self.train.precision, self.device):
+            self._take(terms, rates, done)
+        return done
 
     @torch.no_grad()
     def tend(self, x: Tensor, y: Tensor) -> None:
@@ -294,13 +357,14 @@ class Trainer:
         ticked, ticked_step = time.perf_counter(), self.step
         while self.step < self.steps:
             epoch, first = divmod(self.step, self.steps_per_epoch)
-            for chosen in self.order(epoch, first):
-                terms = self.learn_from(chosen)
-                now = time.perf_counter()
-                if now - ticked >= TICK:
-                    speed = (self.step - ticked_step) / (now - ticked)
-                    yield event("tick", **self.tick(terms, speed))
-                    ticked, ticked_step = time.perf_counter(), self.step
+            with self.side_by_side():
+                for chosen in self.order(epoch, first):
+                    terms = self.learn_from(chosen)
+                    now = time.perf_counter()
+                    if now - ticked >= TICK:
+                        speed = (self.step - ticked_step) / (now - ticked)
+                        yield event("tick", **self.tick(terms, speed))
+                        ticked, ticked_step = time.perf_counter(), self.step
             told = self.epoch()
             for message in telemetry.alarms(self.checked, self.model.classes, self.dead):
                 yield event("alarm", message=message)
@@ -333,6 +397,7 @@ class Trainer:
 
     def check_finite(self) -> None:
         """Raises Failed when a weight is no longer a number."""
+        self.settle()
         if not finite(self.model):
             raise Failed(f"diverged at step {self.step}: a weight is no longer a number; {self.remedy}")
 
@@ -368,6 +433,7 @@ class Trainer:
 
     def state(self, **more) -> tuple[dict[str, Tensor], dict[str, str]]:
         """(tensors, metadata) for one safetensors file: weights, optimisers, schedules, generators, position."""
+        self.settle()
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"rng.{purpose}": rng.get_state() for purpose, rng in self.rng.items()}
         plain = []

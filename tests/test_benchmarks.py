@@ -239,7 +239,7 @@ def test_the_command_tells_rows_of_the_contract_and_nothing_else(tiny):
     theirs = rows["the reference study's training, extrapolated to 50,000 images"]
     assert re.fullmatch(r"the [\d.]+ s in which ff is at 20\.00%", theirs["against"])
     assert theirs["value"] / theirs["ratio"] == pytest.approx(float(theirs["against"].split()[1]), abs=0.006)
-    beyond = rows["30 epochs as explore_forward_forward takes them, on 60,000 images, by our steps"]
+    beyond = rows["30 epochs of explore_forward_forward's steps, on 60,000 images"]
     assert (beyond["ratio"], beyond["against"]) == (None, "ff, which did not reach 99.90%")
     step = rows["the reference study's step, measured on 400 images"]
     assert theirs["value"] == pytest.approx(2_000 * step["value"] * 50_000 / 400)

@@ -205,6 +205,11 @@ class Model(nn.Module):
         """The groups that a layer-by-layer schedule takes in turn; the others (read-out heads) are always on."""
         return list(range(len(self.groups())))
 
+    def costs(self) -> list[float]:
+        """Products of a step, layer by layer, for a net whose layers may learn a batch apart: none but what a layer passes on
+        enters the next, before it learned from the batch. Empty for any other."""
+        return []
+
     def view(self) -> Any:
         """What a strategy may ask during one step, and what the step has already computed."""
         return None

@@ -175,6 +175,12 @@ class ForwardForward(Model):
     def layer_groups(self):
         return list(range(len(self.weights)))
 
+    def costs(self):
+        if type(self) is not ForwardForward or not self.short:  # a variant may look at other layers
+            return []
+        first, *above = (weight.numel() for weight in self.weights)
+        return [2 * first, *(4 * n for n in above)]  # a pair that shares its image costs layer 1 as much as one sample
+
     def view(self):
         return View(self)
 
@@ -250,14 +256,18 @@ class ForwardForward(Model):
     def terms(self, x, y, pair, active, view=None):
         view = view or self.view()
         active = set(active)
-        head = len(self.weights)
-        votes = view.votes(x) if head in active else None
-        last = max((g for g in active if g < len(self.weights)), default=-1)
-        for layer, z, h in self.climb(pair, view, last + 1, active):
-            if layer in active:
-                yield self.term(layer, z, h)
+        head, votes = len(self.weights), []
+        asked = self.neutral(x, view) if head in active else ()
+        if not self.short:  # a variant may remember what it was asked last
+            asked = list(asked)
+        climb = self.climb(pair, view, max((g for g in active if g < head), default=-1) + 1, active)
+        # the head asks a layer just before that one learns: a step is done with a layer before it comes to the next
+        for vote, told in itertools.zip_longest(asked, climb):
+            votes.append(vote)
+            if told and told[0] in active:
+                yield self.term(*told)
         if head in active:
-            yield Term(head, F.cross_entropy(self.head(votes).float(), y))
+            yield Term(head, F.cross_entropy(self.head(self.read(votes)).float(), y))
 
     def climb(self, pair, view: View, depth: int, active=frozenset()) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(layer, drive, activity) of the stacked pair, (2B, n), for the first `depth` layers, each when asked for.
@@ -312,6 +322,15 @@ class ForwardForward(Model):
         return Term(layer, loss, {"pos": pos, "neg": neg, **self.traced(layer)})
 
     # Read-outs.
+
+    def neutral(self, image: Tensor, view: View) -> Iterator[Tensor]:
+        """Activity of one layer after the other when no class is known, (B, n), without gradient."""
+        sample, ascent = self.shown(image), None
+        for _ in self.weights:
+            with torch.no_grad():
+                ascent = ascent or self.rise(self.sample_drive(sample, view), sample)
+                _, _, h = next(ascent)
+            yield h
 
     def neutral_votes(self, image: Tensor, view: View | None = None) -> Tensor:
         """What the softmax head reads: the voting layers' activities when no class is known, each of mean square 1, (B, Σn)."""

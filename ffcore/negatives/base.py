@@ -53,6 +53,12 @@ class Strategy(Settings):
     needs_view: ClassVar[bool] = False
     faithful: ClassVar[bool] = True
 
+    @property
+    def below(self) -> bool:
+        """Does it ask layer 1 at most, and is nothing left to draw once the pair is returned? Then upper layers may still be
+        learning from the batch before."""
+        return not self.needs_view
+
     def __call__(self, x: Tensor, y: Tensor | None, view: View, rng: torch.Generator) -> Pair:
         """x (B, C, H, W) in [0, 1], y (B,) → Pair; x is not written to.
 

@@ -26,6 +26,10 @@ class HardLabel(Strategy):
     )
     layers: int = Field(1, ge=0, le=64, description="by goodness: how many layers are asked, from the first on; 0 = all")
 
+    @property
+    def below(self):
+        return self.by == "goodness" and self.layers == 1
+
     def pair(self, x, y, view, rng):
         belief = (
             view.label_goodness(x, self.layers).sum(2) if self.by == "goodness" else view.label_probs(x).clamp(min=1e-30).log()
