@@ -267,7 +267,7 @@ class Trainer:
 
     def on(self, chosen: Tensor, groups: set[int]) -> tuple[list[Term], Tensor, Tensor]:
         """What a step computes from indices (B,): everything that a graph records."""
-        return self.compute(*self.take(chosen), groups)
+        return self.compute(self.data.train.x.index_select(0, chosen), self.data.train.y[chosen], groups)
 
     def _around(self, compute: Callable[[set[int]], tuple[list[Term], Tensor, Tensor]]) -> list[Term]:
         """A step: what depends on how many came before, then `compute`, then what is done between two steps."""
@@ -285,12 +285,15 @@ class Trainer:
         return terms
 
     def compute(self, x: Tensor, y: Tensor, groups: set[int]) -> tuple[list[Term], Tensor, Tensor]:
-        """Every one of `groups` takes its local loss, in turn; returns the terms, and the images and labels as seen."""
+        """Every one of `groups` takes its local loss, in turn; images as bytes or in [0, 1]. Returns the terms, and the images
+        and labels as seen."""
         done = []
         if self.train.shift or self.train.flip:
             x = moved(x, self.train.shift, self.train.flip, self.rng["pixels"])
         if self.train.drop_pixels:
             x = x * keep(x.shape, self.train.drop_pixels, self.rng["pixels"]).to(x.dtype)
+        if x.dtype == torch.uint8:  # as bytes, a quarter of the memory was moved until here
+            x = x.float().div_(255)
         rates = {group: self.rate(group) for group in groups}
         with readout.autocast(self.train.precision, self.device):
             view = self.model.view()
