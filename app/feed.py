@@ -16,7 +16,7 @@ import streamlit as st
 from ffcore import Refused, Run
 
 GONE = 15  # seconds without a look after which a viewer has left
-KEPT = 1_000  # ticks, and epochs, in memory: more than a chart draws; of more, half, spread over the training, spikes first
+KEPT = 1_000  # ticks, and epochs, in memory; of more, at most half, spread over the training, spikes first
 
 
 @dataclass
@@ -96,13 +96,14 @@ def is_share(value: Any) -> bool:
 
 
 def _kept(events: list[dict]) -> list[dict]:
-    """Half as many events once they are too many, the highest and lowest of what charts show among them."""
+    """At most half of the events once they are too many, the highest and lowest of their `_figures` among them."""
     if len(events) <= KEPT:
         return events
     told = [_figures(event) for event in events]
-    lines = np.full((len(names := list(dict.fromkeys(itertools.chain(*told)))), len(events)), np.nan)
+    row = {name: i for i, name in enumerate(dict.fromkeys(itertools.chain(*told)))}
+    lines = np.full((len(row), len(events)), np.nan)
     for i, figures in enumerate(told):
-        lines[[names.index(name) for name in figures], i] = list(figures.values())
+        lines[[row[name] for name in figures], i] = list(figures.values())
     steps = np.array([event["step"] for event in events], float)
     return [events[i] for i in charts.thin(lines, len(events) // 2, steps)]
 

@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -397,14 +398,15 @@ def slope(sizes: Sequence[float], seconds: Sequence[float]) -> float:
 
 def _slopes(bench: Bench) -> Iterator[dict[str, Any]]:
     """How cost grows with width, depth, batch, classes and images: the exponent b of seconds ∝ size^b; 1 is in proportion."""
+    made = partial(bench.made, train_pipeline="off")  # which only some of the sizes would have
     size, few = bench.size, made_up(bench.data, max(bench.size.batches), 10, bench.device)
     axes: dict[str, tuple[Sequence[int], Callable[[str, int], Trainer]]] = {
-        "width": (size.widths, lambda rule, n: bench.made(rule, data=few, model_widths=[n, n])),
-        "depth": (size.depths, lambda rule, n: bench.made(rule, data=few, model_widths=[500] * n)),
-        "batch": (size.batches, lambda rule, n: bench.made(rule, data=few, train_batch_size=n)),
+        "width": (size.widths, lambda rule, n: made(rule, data=few, model_widths=[n, n])),
+        "depth": (size.depths, lambda rule, n: made(rule, data=few, model_widths=[500] * n)),
+        "batch": (size.batches, lambda rule, n: made(rule, data=few, train_batch_size=n)),
         "classes": (
             size.classes,
-            lambda rule, n: bench.made(rule, data=made_up(bench.data, 1_024, n, bench.device)),
+            lambda rule, n: made(rule, data=made_up(bench.data, 1_024, n, bench.device)),
         ),
     }
     for axis, (sizes, make) in axes.items():
@@ -414,7 +416,7 @@ def _slopes(bench: Bench) -> Iterator[dict[str, Any]]:
             yield row(f"growth with {axis} ({sizes[0]} to {sizes[-1]}), {rule}", by_round, "exponent")
     for rule in ("ff", "backprop"):
         fits = []
-        trainers = [bench.made(rule, data=made_up(bench.data, n, 10, bench.device)) for n in size.images]
+        trainers = [made(rule, data=made_up(bench.data, n, 10, bench.device)) for n in size.images]
         for _ in range(2):
             times = []
             for trainer in trainers:

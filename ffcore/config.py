@@ -81,8 +81,8 @@ class TrainSettings(Settings):
 
     pipeline: Literal["auto", "off"] = Field(
         "auto",
-        description="auto: on a processor, lower layers take the next batch while upper ones learn from the last, where that is "
-        "quicker and changes nothing; off: one batch after the other",
+        description="auto: on a processor, lower layers take the next batch while upper ones learn from the last, where that "
+        "should be quicker; every layer sees the same. off: one batch after the other",
     )
 
     @field_validator("compile", mode="before")

@@ -28,6 +28,7 @@ from ffcore.registry import build
 TENDED = 10  # steps between two corrections of homeostatic biases
 TICK = 0.2  # seconds between live events, at least
 SAMPLES = 64
+MANY = 10  # batches of an epoch from which on it pays to have two under way
 UNEVEN = 0.1  # how far from one half of a step's work the upper layers' may be to learn beside the lower ones
 
 
@@ -160,22 +161,22 @@ class Trainer:
         if self.device.type != "cpu" or threads < 2 or not apart or not (self.strategy and self.strategy.below):
             return 0
         costs = self.model.costs()
-        share, layers = min(((abs(sum(costs[:n]) / sum(costs) - 0.5), n) for n in range(1, len(costs))), default=(1, 0))
-        return layers if share < UNEVEN else 0
+        off, layers = min(((abs(sum(costs[:n]) / sum(costs) - 0.5), n) for n in range(1, len(costs))), default=(1, 0))
+        return layers if off < UNEVEN and self.steps_per_epoch >= MANY else 0
 
     @contextmanager
     def side_by_side(self) -> Iterator[None]:
         """Within, `learn_from` comes back while the upper layers still learn from its batch, where they may (`settle` waits).
 
-        Weights come out as if each step had been taken to its end, to the last bit on as many threads each: a layer sees the
-        same batches in the same order, each as the layer below passed it on before it learned from it.
+        Weights come out as if each step had been taken to its end, to the last bit where that has as many threads as either
+        half: a layer sees the same batches in the same order, each as the layer below passed it on before learning from it.
         """
-        if not self.landing:
+        threads = torch.get_num_threads()
+        if not self.landing or threads < 2:
             yield
             return
-        threads = torch.get_num_threads()
         half = threads // 2
-        torch.set_num_threads(half)
+        torch.set_num_threads(threads - half)
         try:
             with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(half,)) as self.upstairs:
                 yield
@@ -261,7 +262,7 @@ class Trainer:
     def learn_from(self, chosen: Tensor) -> list[Term]:
         """One step on the training images of these indices (B,), by way of a CUDA graph where there is one.
 
-        While `side_by_side`, its terms are those of the batch before.
+        While `side_by_side`, its terms are those of the batch before, but for the first one, which is waited for.
         """
         return self._around(lambda groups: (self.graphs or self.on)(chosen, groups))
 
@@ -374,7 +375,7 @@ class Trainer:
             yield event("epoch", **told)  # last, since a state may be saved after it
 
     def tick(self, terms: list[Term], steps_per_second: float) -> dict[str, Any]:
-        """What the last step saw: loss, and each layer's goodness of positives and negatives."""
+        """What `terms` say: loss, and each layer's goodness of positives and negatives."""
         loss = sum(term.loss.item() for term in terms)
         if loss != loss or abs(loss) == float("inf"):
             raise Failed(f"diverged at step {self.step}: a loss is {loss}; {self.remedy}")
@@ -388,6 +389,7 @@ class Trainer:
 
     def check(self) -> readout.Evaluation:
         """Every read-out of the net as it is now, on the validation images (or, where there are none, on training images)."""
+        self.settle()
         if self.checked_step != self.step:
             self.checked = readout.evaluate(self.model, *self.probe(), self.train.precision)
             self.checked_step = self.step

@@ -1,6 +1,7 @@
 """Layers a batch apart: lower ones take the next batch while upper ones learn from the last, and nothing else changes."""
 
 import contextlib
+import itertools
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from conftest import toy_config
 
 from ffcore.models import MODELS
 from ffcore.models.ff import ForwardForward
+from ffcore.negatives import STRATEGIES
 from ffcore.training import Trainer
 
 EVEN = 21  # of 42 pixels: two such layers cost 2 · 42 · 21 and 4 · 21 · 21 products
@@ -45,7 +47,6 @@ def assert_equal(states, others):
         ({}, 1),
         ({"widths": (EVEN,) * 4}, 2),
         ({"negatives": "wrong_label", "train.optimiser": "sgd"}, 1),
-        ({"negatives": "masking"}, 1),
         ({"train.precision": "bf16"}, 1),
         ({"train.head_every": 3, "model.votes": [2]}, 1),
         ({"train.drop_pixels": 0.3, "train.shift": 1}, 1),
@@ -72,21 +73,32 @@ def test_a_state_saved_on_the_way_has_every_layer_at_the_same_batch(toy, threads
     monkeypatch.setattr("ffcore.training.TICK", 0)
     threads(2)
     whole, _ = trained(trainer_of(toy))
-    cut, later = trainer_of(toy), trainer_of(toy)
+    cut, later, free = trainer_of(toy), trainer_of(toy), threading.Event()
+    free.set()
+    step = cut.optimisers[1].step
+    cut.optimisers[1].step = lambda: free.wait(20) and step()
     with contextlib.closing(cut.events()) as events:
-        next(event for event in events if event["event"] == "tick" and event["step"] == cut.steps_per_epoch + 3)
+        for event in events:
+            if event["event"] == "tick" and event["step"] == cut.steps_per_epoch + 2:
+                cut.settle()
+                free.clear()  # layer 2 is not done with the next batch when its state is asked for
+            if event["event"] == "tick" and event["step"] == cut.steps_per_epoch + 3:
+                break
+        threading.Timer(0.1, free.set).start()
         saved = cut.state()
     assert torch.get_num_threads() == 2
     later.restore(*saved)
     assert_equal(trained(later)[0], whole)
 
 
-def test_what_goes_wrong_above_is_told_below(toy, threads):
+@pytest.mark.parametrize("batch", [1, 16])  # of an epoch's 16
+def test_what_goes_wrong_above_is_told_below(toy, threads, batch):
     threads(2)
-    trainer = trainer_of(toy)
+    trainer, calls = trainer_of(toy, **{"train.epochs": 1}), itertools.count(1)
 
     def full():
-        raise MemoryError("no room for layer 2")
+        if next(calls) == batch:
+            raise MemoryError("no room for layer 2")
 
     trainer.optimisers[1].step = full
     with pytest.raises(MemoryError, match="no room for layer 2"):
@@ -110,6 +122,9 @@ def test_layers_part_only_where_both_halves_weigh_alike(toy, threads, widths, la
         {"train.compile": "fuse"},
         {"train.schedule": "greedy"},
         {"train.schedule": "alternate"},
+        {"train.schedule": "staggered"},
+        {"train.batch_size": 64},  # eight batches
+        {"negatives": "masking"},  # layer 1 sees two images
         {"train.homeostasis": 0.1},
         {"train.recycle": 50},
         {"negatives": "layer_wise"},
@@ -124,6 +139,17 @@ def test_layers_part_only_where_both_halves_weigh_alike(toy, threads, widths, la
 def test_where_more_is_needed_than_what_the_layer_below_passes_on_all_learn_together(toy, threads, more):
     threads(2)
     assert trainer_of(toy, **more).landing == 0
+
+
+def test_strategies_of_ones_own_wait_for_all_layers(toy, threads):
+    """One that inherits may ask or draw more."""
+
+    class Mine(STRATEGIES["hard_label"]):
+        pass
+
+    threads(2)
+    assert STRATEGIES["hard_label"]().below
+    assert not Mine().below
 
 
 @pytest.mark.parametrize("name", [name for name in MODELS if issubclass(MODELS[name], ForwardForward) and name != "ff"])

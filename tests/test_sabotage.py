@@ -35,11 +35,11 @@ SABOTAGES = {
         LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[dendritic]",
     ),
     "the head moves the layers": Sabotage(
-        "models/ff.py", "self.model.neutral_votes, image, grad=False)", "self.model.neutral_votes, image)",
+        "models/ff.py", "with torch.no_grad():  # the head moves no layer", "with torch.enable_grad():",
         LAWS + "gradient_of_a_loss_stays_in_its_group_exactly_when_local[ff]",
     ),
     "every optimiser steps": Sabotage(
-        "training.py", "self.optimisers[term.group].step()", "[each.step() for each in self.optimisers]",
+        "training.py", "optimiser.step()", "[each.step() for each in self.optimisers]",
         LAWS + "frozen_layers_are_bit_identical_under_the_greedy_schedule[ff]",
     ),
     "the gap's sign is flipped": Sabotage(

@@ -257,9 +257,8 @@ class ForwardForward(Model):
         view = view or self.view()
         active = set(active)
         head, votes = len(self.weights), []
-        asked = self.neutral(x, view) if head in active else ()
-        if not self.short:  # a variant may remember what it was asked last
-            asked = list(asked)
+        known = view.votes(x) if head in active and not self.short else None  # a variant may remember what it was asked last
+        asked = self.neutral(x, view) if head in active and self.short else ()
         climb = self.climb(pair, view, max((g for g in active if g < head), default=-1) + 1, active)
         # the head asks a layer just before that one learns: a step is done with a layer before it comes to the next
         for vote, told in itertools.zip_longest(asked, climb):
@@ -267,7 +266,7 @@ class ForwardForward(Model):
             if told and told[0] in active:
                 yield self.term(*told)
         if head in active:
-            yield Term(head, F.cross_entropy(self.head(self.read(votes)).float(), y))
+            yield Term(head, F.cross_entropy(self.head(self.read(votes) if known is None else known).float(), y))
 
     def climb(self, pair, view: View, depth: int, active=frozenset()) -> Iterator[tuple[int, Tensor, Tensor]]:
         """(layer, drive, activity) of the stacked pair, (2B, n), for the first `depth` layers, each when asked for.
@@ -327,7 +326,7 @@ class ForwardForward(Model):
         """Activity of one layer after the other when no class is known, (B, n), without gradient."""
         sample, ascent = self.shown(image), None
         for _ in self.weights:
-            with torch.no_grad():
+            with torch.no_grad():  # the head moves no layer
                 ascent = ascent or self.rise(self.sample_drive(sample, view), sample)
                 _, _, h = next(ascent)
             yield h

@@ -55,9 +55,9 @@ class Strategy(Settings):
 
     @property
     def below(self) -> bool:
-        """Does it ask layer 1 at most, and is nothing left to draw once the pair is returned? Then upper layers may still be
-        learning from the batch before."""
-        return not self.needs_view
+        """Do its pairs share their image, does it ask layer 1 at most, and is nothing left to draw once a pair is returned?
+        Then upper layers may still be learning from the batch before."""
+        return False
 
     def __call__(self, x: Tensor, y: Tensor | None, view: View, rng: torch.Generator) -> Pair:
         """x (B, C, H, W) in [0, 1], y (B,) → Pair; x is not written to.

@@ -28,7 +28,7 @@ class HardLabel(Strategy):
 
     @property
     def below(self):
-        return self.by == "goodness" and self.layers == 1
+        return type(self) is HardLabel and self.by == "goodness" and self.layers == 1
 
     def pair(self, x, y, view, rng):
         belief = (

@@ -26,10 +26,6 @@ class LayerWise(Strategy):
     first: float = Field(0.3, gt=0, le=1, description="layer 1: share of the inputs (noise: its size over the input's)")
     growth: float = Field(0.1, ge=0, le=1, description="how much is added in every further layer, up to 1")
 
-    @property
-    def below(self):
-        return False  # `corrupt` draws on the way up
-
     def pair(self, x, y, view, rng):
         def corrupt(layer: int, h):
             return self._corrupted(h, min(1.0, self.first + self.growth * (layer - 1)), rng)

@@ -12,5 +12,9 @@ class WrongLabel(Strategy):
     title = "Wrong label"
     source = "Hinton 2022, arXiv 2212.13345, §3.3"
 
+    @property
+    def below(self):
+        return type(self) is WrongLabel
+
     def pair(self, x, y, view, rng):
         return Pair(Sample(x, y), Sample(x, wrong(y, view.classes, rng)))
