@@ -24,14 +24,15 @@ sys.path.insert(0, str(HERE.parent / "tests"))
 from browser import FLAGS, READY, Server, wait  # noqa: E402  (what the browser tests use)
 
 PAGES = re.findall(r'st\.Page\("views/(\w+)\.py"', (HERE.parent / "app" / "main.py").read_text("utf-8"))
-README = set(re.findall(r"\(docs/(\w+)\.png\)", (HERE.parent / "README.md").read_text("utf-8")))
+README = set(re.findall(r"\(docs/(\w+)\.(?:png|gif)\)", (HERE.parent / "README.md").read_text("utf-8")))
 ASKED = {  # page → what its address says besides; without: what a reader sees first
     "draw": "run=ff-mnist&beside=ff-threshold-mnist",
-    "replay": "run=ff-mnist&beside=backprop-mnist&epoch=2",
+    "replay": "run=ff-mnist&beside=backprop-mnist&epoch=0",
     "negatives": "digit=3&strategy=image_mixing",
     "variants": "model=pcl",
 }
 TALLEST = {"start": 860, "draw": 1180, "replay": 1250, "negatives": 1720, "variants": 1500, "health": 1250, "embeddings": 1100}
+EPOCHS = 7  # of the runs that Replay shows
 LOOKS = {"": (1280, "light"), "-dark": (1280, "dark"), "-phone": (390, "light"), "-phone-dark": (390, "dark")}
 
 
@@ -40,6 +41,21 @@ def keep(page: Page, file: Path) -> None:
     with Image.open(io.BytesIO(page.screenshot())) as image:
         file.parent.mkdir(exist_ok=True)
         image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, optimize=True)
+
+
+def moving(page: Page, file: Path) -> None:
+    """Every epoch of Replay as an animated GIF, two thirds as large, that stops after three rounds."""
+    frames = []
+    for epoch in range(EPOCHS + 1):
+        if epoch:
+            page.get_by_role("button", name="one step on").click()
+            page.wait_for_timeout(400)
+        with Image.open(io.BytesIO(page.screenshot())) as image:
+            small = image.convert("RGB").resize((2 * image.width // 3, 2 * image.height // 3), Image.Resampling.LANCZOS)
+            frames.append(small.quantize(256, dither=Image.Dither.NONE))
+    first, *others = frames
+    pauses = [1_500, *[700] * (len(others) - 1), 3_000]
+    first.save(file, save_all=True, append_images=others, duration=pauses, loop=2, optimize=True)
 
 
 def still(page: Page) -> None:
@@ -88,7 +104,10 @@ def shoot(page: Page, address: str, name: str, look: str) -> None:
     most = TALLEST.get(name, 3_000) if page.viewport_size["width"] > 1_000 else 6_000
     page.set_viewport_size({"width": page.viewport_size["width"], "height": min(high + 60, most)})
     still(page)
-    keep(page, (HERE if name in README and not look else HERE / "screens") / f"{name}{look}.png")
+    if name == "replay" and not look:
+        moving(page, HERE / "replay.gif")
+    else:
+        keep(page, (HERE if name in README and not look else HERE / "screens") / f"{name}{look}.png")
     if run:
         ffcore.stop(run)
         time.sleep(0.5)  # its end is told
