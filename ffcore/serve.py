@@ -1,5 +1,6 @@
 """Starts the dashboard, which is a Streamlit app beside this package."""
 
+import json
 import os
 import re
 import signal
@@ -45,15 +46,14 @@ def app(
         raise Refused(
             f"cannot serve on {host}:{port}: {getattr(error, 'strerror', None) or error}; take another with --port {port + 1}"
         ) from None
-    main = app_folder() / "main.py"
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs
     env |= {key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value}
     env |= {"FFCORE_READ_ONLY": "1"} if read_only else {}
-    command = [sys.executable, "-m", "streamlit", "run", str(main), f"--server.port={port}", f"--server.address={host}"]
-    command += [f"--server.baseUrlPath={path}"] if (path := base_path.strip("/")) else []
+    options = {"port": port, "address": host, "baseUrlPath": base_path.strip("/"), "headless": True}
+    command = [sys.executable, app_folder() / "server.py", json.dumps({f"server.{key}": options[key] for key in options})]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too, instead of leaving it behind
     try:
-        status = subprocess.run([*command, "--server.headless=true"], env=env).returncode
+        status = subprocess.run(command, env=env).returncode
     except KeyboardInterrupt:
         return
     if status:

@@ -1,7 +1,6 @@
-"""What browser tests share: the dashboard on a free port, when a page is still, what a console may say."""
+"""What browser tests share: the dashboard on a free port, when a page is still."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -9,7 +8,6 @@ import sys
 import time
 import urllib.request
 from pathlib import Path
-from urllib.parse import urlparse
 
 READY = "[data-testid='stApp'][data-test-script-state='notRunning']"
 FLAGS = [
@@ -60,9 +58,3 @@ def wait(condition, seconds: float, complaint: str):
         assert time.monotonic() < end, complaint
         time.sleep(0.02)
     return value
-
-
-def is_complaint(message) -> bool:
-    """An error on the console, but for Streamlit's own way to find its server: below the page's address, then at the root."""
-    where = urlparse(message.location.get("url", "")).path
-    return message.type == "error" and not re.fullmatch("/[a-z]+/_stcore/(health|host-config)", where)

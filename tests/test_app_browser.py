@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-from browser import READY, Server, is_complaint, wait
+from browser import READY, Server, wait
 
 import ffcore
 from ffcore import runs
@@ -21,7 +21,7 @@ def page(chromium, server):
     """One tab for the whole story. It asks no other machine for anything, complains of nothing, and no script breaks."""
     tab = chromium.new_page(viewport={"width": 1280, "height": 1000})
     tab.asked, tab.broken = set(), []
-    tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
+    tab.on("console", lambda message: tab.broken.append(message.text) if message.type == "error" else None)
     tab.on("request", lambda request: tab.asked.add(request.url))
     tab.on("websocket", lambda socket: tab.asked.add(socket.url))
     tab.on("pageerror", lambda error: tab.broken.append(str(error)))

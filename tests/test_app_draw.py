@@ -5,7 +5,7 @@ import shlex
 
 import numpy as np
 import pytest
-from browser import READY, is_complaint, wait
+from browser import READY, wait
 from click.testing import CliRunner
 from traces import traced
 
@@ -249,7 +249,7 @@ def tab(chromium, server):
     """The page in a browser with the net that comes with ffcore."""
     tab = chromium.new_page(viewport={"width": 1280, "height": 1000})
     tab.broken = []
-    tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
+    tab.on("console", lambda message: tab.broken.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: tab.broken.append(str(error)))
     tab.set_default_timeout(30_000)
     tab.goto(f"{server.url}/draw?run=ff-mnist")

@@ -9,7 +9,7 @@ from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
-from browser import READY, Server, is_complaint, wait
+from browser import READY, Server, wait
 
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
@@ -46,7 +46,7 @@ def tab_of(chromium, folder) -> "object":
     """A tab of a browser of its own, which notes what it asks for and complains about."""
     tab = chromium.new_context(viewport=WIDE, color_scheme="light").new_page()
     tab.asked, tab.broken = set(), []
-    tab.on("console", lambda message: tab.broken.append(message.text) if is_complaint(message) else None)
+    tab.on("console", lambda message: tab.broken.append(message.text) if message.type == "error" else None)
     tab.on("request", lambda request: tab.asked.add(request.url))
     tab.on("websocket", lambda socket: tab.asked.add(socket.url))
     tab.on("pageerror", lambda error: tab.broken.append(str(error)))

@@ -10,7 +10,7 @@ import ffcore
 from ffcore import runs
 
 pytest.importorskip("streamlit")
-from browser import READY, is_complaint, wait
+from browser import READY, wait
 from components.replay import stopped
 from test_app_pages import click, labels, words
 from test_app_pages import page as open_page
@@ -141,7 +141,7 @@ def test_nonsense_from_a_browser_stops_nowhere(told):
 def test_the_scrubber_moves_without_the_server_and_stops_in_the_address(server, chromium):
     run = next(r for r in runs.list_runs(server.root, bundled=False) if r.state == "done")
     page, broken, frames = chromium.new_page(viewport={"width": 390, "height": 900}), [], []
-    page.on("console", lambda message: broken.append(message.text) if is_complaint(message) else None)
+    page.on("console", lambda message: broken.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: broken.append(str(error)))
     page.on("websocket", lambda socket: socket.on("framesent", lambda data: frames.append(data)))
     page.set_default_timeout(20_000)

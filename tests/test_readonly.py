@@ -169,6 +169,8 @@ def test_a_server_below_a_path_takes_the_socket_that_a_proxy_passes_on(own_runs)
                     break
             except OSError:
                 time.sleep(0.25)
+        shell = urllib.request.urlopen(f"http://127.0.0.1:{port}/ff/train", timeout=5).read()
+        assert b"BACKEND_BASE_URL" in shell  # a page below the path knows where its server is
         with socket.create_connection(("127.0.0.1", port), timeout=30) as proxy:
             proxy.sendall(
                 b"GET /ff/_stcore/stream HTTP/1.1\r\nHost: class.example.org\r\nOrigin: https://class.example.org\r\n"

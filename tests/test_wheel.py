@@ -21,7 +21,7 @@ import json, pathlib, sys
 from streamlit.testing.v1 import AppTest
 import ffcore
 from ffcore.serve import app_folder
-sys.path.insert(0, str(app_folder()))  # as `streamlit run` does
+sys.path.insert(0, str(app_folder()))  # as for its server.py
 told = {"package": str(pathlib.Path(ffcore.__file__).parent), "app": str(app_folder()),
         "bundled": str(ffcore.bundled_root()), "runs": [run.id for run in ffcore.list_runs()], "pages": {}}
 for name in sys.argv[1:]:
