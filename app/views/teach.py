@@ -17,6 +17,7 @@ NGINX = """location /ff/ {
     proxy_read_timeout 1d;                   # a quiet page is not a dead one
 }"""
 CADDY = """class.example.org {
+    redir /ff /ff/
     reverse_proxy /ff/* 127.0.0.1:8501
 }"""
 
