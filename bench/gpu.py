@@ -4,6 +4,7 @@ MNIST is looked for where FFCORE_DATA says. Every part runs on its own: what fai
 SECONDS_AT_MOST leaves out what would take longer. DEVICE=cpu tries the script out on few images, where there is no GPU.
 """
 
+import itertools
 import json
 import os
 import platform
@@ -257,26 +258,12 @@ def fused():
 @part(120)
 def presets():
     """Test accuracy of the presets whose figures are of a GPU: three random seeds, each asked once, in the end."""
-    from ffcore import data, readout
-    from ffcore.benchmarks import trainer_for
-    from ffcore.presets import PRESETS
+    from presets import trained
 
     told = []
-    for name in ("paper", "wide", "shifted", "fashion"):
-        chosen = PRESETS[name].settings
-        few = None if DEVICE == "cuda" else 2_000
-        asked = data.DataSettings(name=chosen.get("data.name", "mnist"), validation=chosen["data.validation"], train=few)
-        images = data.load(asked, None, DEVICE)
-        epochs = chosen["train.epochs"] if DEVICE == "cuda" else 1
-        for seed in range(3):
-            trainer, begun = trainer_for(images, DEVICE, seed, epochs, preset=name), time.perf_counter()
-            while trainer.step < trainer.steps:
-                for batch in trainer.order(trainer.step // trainer.steps_per_epoch, 0):
-                    trainer.learn_from(batch)
-            right = readout.evaluate(trainer.model, images.test.x, images.test.y, trainer.train.precision).accuracy
-            row = {"preset": name, "seed": seed, "epochs": epochs, "widths": list(trainer.model.settings.widths)}
-            told.append({**row, "accuracy": right[trainer.model.readouts[0]], "seconds": time.perf_counter() - begun})
-            say(told[-1])
+    for name, seed in itertools.product(("paper", "wide", "shifted", "fashion"), range(3)):
+        told.append(trained(name, seed, DEVICE, None if DEVICE == "cuda" else 2_000))
+        say(told[-1])
     return told
 
 

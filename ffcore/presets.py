@@ -90,18 +90,22 @@ PRESETS.register("shifted")(
 )
 PRESETS.register("fashion")(
     Preset(
-        title="Fashion-MNIST: three layers of 1,000, mirrored images",
-        why="Every other training image is mirrored by chance, which clothes allow and digits do not: 89.55% of the test "
-        "images (89.46 to 89.60). Long: meant for a GPU.",
-        source=_MEASURED,
+        title="Fashion-MNIST: two layers of 1,000, mirrored images",
+        why="Every other training image is mirrored by chance, which clothes allow and digits do not; a lower learning rate, "
+        "weaker decay and fewer blanked pixels than for digits: 90.62% of the test images (90.48 to 90.80). Seven minutes on "
+        "one core.",
+        source="Measured here: three random seeds, on all 60,000 training images, settings chosen on 10,000 held out",
         settings={
             "data.name": "fashion-mnist",
             "data.validation": 0,
-            "model.widths": [1000, 1000, 1000],
+            "model.widths": [1000, 1000],
             "negatives.name": "hard_label",
             "negatives.temperature": 0.2,
-            "train.epochs": 125,
-            "train.drop_pixels": 0.3,
+            "train.batch_size": 256,
+            "train.lr": 0.005,
+            "train.weight_decay": 0.05,
+            "train.epochs": 60,
+            "train.drop_pixels": 0.07,
             "train.flip": True,
         },
     )
