@@ -7,17 +7,16 @@ RESULTS.json, as `ffcore bench --json` writes it, are replaced.
 import json
 import multiprocessing
 import os
-import statistics
 import sys
 import time
-from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import torch
+from h100 import presets
 
 from ffcore import data, readout
-from ffcore.benchmarks import race, row, trainer_for
+from ffcore.benchmarks import race, trainer_for
 from ffcore.presets import PRESETS
 
 SEEDS = 3
@@ -36,17 +35,9 @@ def trained(preset: str, seed: int, device: str = "cpu", few: int | None = None)
     return {**told, "accuracy": right[trainer.model.readouts[0]], "seconds": time.perf_counter() - begun}
 
 
-def rows(told: Iterable[dict]) -> Iterator[dict]:
-    """A row for each preset that `trained` told of: the mean over random seeds."""
-    told = list(told)
-    for name in dict.fromkeys(end["preset"] for end in told):
-        ends = [end for end in told if end["preset"] == name]
-        widths, right = "-".join(map(str, ends[0]["widths"])), [end["accuracy"] for end in ends]
-        line = row(f"test accuracy, {name} ({widths}, {ends[0]['epochs']} epochs)", right, "of 1, test")
-        yield {**line, "value": statistics.mean(right), "bench": "presets"}
-
-
 def main() -> None:
+    if len(sys.argv) < 3:
+        sys.exit("give a file of results and presets: python bench/presets.py bench/results/cpu2.json fashion")
     file, names = Path(sys.argv[1]), sys.argv[2:]
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(os.cpu_count(), spawn, torch.set_num_threads, (1,)) as pool:
@@ -54,7 +45,7 @@ def main() -> None:
         for end in pool.map(trained, [n for n in names for _ in range(SEEDS)], [*range(SEEDS)] * len(names)):
             print(json.dumps(end), flush=True)
             ends.append(end)
-    stored, fresh = json.loads(file.read_text("utf-8")), list(rows(ends))
+    stored, fresh = json.loads(file.read_text("utf-8")), [{**line, "bench": "presets"} for line in presets({"presets": ends})]
     known = {line["name"] for line in fresh}
     stored["results"] = [line for line in stored["results"] if line["name"] not in known] + fresh
     file.write_text(json.dumps(stored) + "\n", "utf-8")
