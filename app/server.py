@@ -26,7 +26,7 @@ class Pages:
         self.page = re.compile(re.escape("/" + st.get_option("server.baseUrlPath").strip("/")).rstrip("/") + "/[a-z]*")
 
     async def __call__(self, scope, receive, send):
-        page = scope["type"] == "http" and scope["method"] == "GET" and self.page.fullmatch(scope["path"])
+        page = scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and self.page.fullmatch(scope["path"])
         await (HTMLResponse(SHELL, headers={"Cache-Control": "no-cache"}) if page else self.app)(scope, receive, send)
 
 

@@ -49,7 +49,8 @@ def app(
     env = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # the cores are for the runs
     env |= {key: str(Path(value).absolute()) for key, value in (("FFCORE_RUNS", root), ("FFCORE_DATA", data_root)) if value}
     env |= {"FFCORE_READ_ONLY": "1"} if read_only else {}
-    options = {"port": port, "address": host, "baseUrlPath": base_path.strip("/"), "headless": True}
+    options = {"port": port, "address": host, "headless": True}
+    options |= {"baseUrlPath": path} if (path := base_path.strip("/")) else {}
     command = [sys.executable, app_folder() / "server.py", json.dumps({f"server.{key}": options[key] for key in options})]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the server, too, instead of leaving it behind
     try:

@@ -22,6 +22,13 @@ def test_every_generated_table_is_in_step(tables):
     assert sum(text.count("<!-- table: ") for text in texts.values()) >= 2
 
 
+def test_every_figure_of_the_short_table_has_been_measured(tables):
+    """A new measurement that lacks a row would show a dash in README."""
+    told = [{row["name"] for row in tables._results(machine)} for machine in ("cpu2", "h100")]
+    for places in tables.SHORT.values():
+        assert all(place in rows for place, rows in zip(places, told, strict=True) if place)
+
+
 def test_a_typed_figure_is_noticed(tables):
     text = tables.filled("<!-- table: negatives -->\n<!-- end -->\n")
     assert text.count("\n") > 15

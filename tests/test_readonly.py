@@ -7,8 +7,10 @@ import subprocess
 import sys
 import time
 import urllib.request
+from urllib.parse import urlparse
 
 import pytest
+from browser import READY
 from conftest import TINY
 
 import ffcore
@@ -156,28 +158,45 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_a_server_below_a_path_takes_the_socket_that_a_proxy_passes_on(own_runs):
-    """What For teachers says of a proxy: path as it is, host unchanged, upgrade let through; no protection is switched off."""
+@pytest.fixture
+def below(own_runs):
+    """The address of a read-only server below the path /ff."""
     port = free_port()
     command = [shutil.which("ffcore") or "ffcore", "app", "--port", str(port), "--base-path", "/ff/", "--read-only"]
     server = subprocess.Popen(command if shutil.which("ffcore") else [sys.executable, "-m", *command], stdout=-3, stderr=-3)
     try:
-        address = f"http://127.0.0.1:{port}/ff/_stcore/health"
+        address = f"http://127.0.0.1:{port}/ff"
         for _ in range(240):
             try:
-                if urllib.request.urlopen(address, timeout=5).read() == b"ok":
+                if urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).read() == b"ok":
                     break
             except OSError:
                 time.sleep(0.25)
-        shell = urllib.request.urlopen(f"http://127.0.0.1:{port}/ff/train", timeout=5).read()
-        assert b"BACKEND_BASE_URL" in shell  # a page below the path knows where its server is
-        with socket.create_connection(("127.0.0.1", port), timeout=30) as proxy:
-            proxy.sendall(
-                b"GET /ff/_stcore/stream HTTP/1.1\r\nHost: class.example.org\r\nOrigin: https://class.example.org\r\n"
-                b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
-                b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: streamlit\r\n\r\n"
-            )
-            assert proxy.recv(100).startswith(b"HTTP/1.1 101")
+        yield address
     finally:
         server.terminate()
         server.wait(20)
+
+
+def test_a_server_below_a_path_takes_the_socket_that_a_proxy_passes_on(below):
+    """What For teachers says of a proxy: path as it is, host unchanged, upgrade let through; no protection is switched off."""
+    with socket.create_connection(("127.0.0.1", urlparse(below).port), timeout=30) as proxy:
+        proxy.sendall(
+            b"GET /ff/_stcore/stream HTTP/1.1\r\nHost: class.example.org\r\nOrigin: https://class.example.org\r\n"
+            b"Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: streamlit\r\n\r\n"
+        )
+        assert proxy.recv(100).startswith(b"HTTP/1.1 101")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("path", ["/", "/glossary"])
+def test_a_page_below_a_path_finds_its_server_at_once(below, chromium, path):
+    tab, asked, broken = chromium.new_page(), [], []
+    tab.on("console", lambda message: broken.append(message.text) if message.type == "error" else None)
+    tab.on("request", lambda request: asked.append(urlparse(request.url).path))
+    tab.goto(below + path)
+    tab.locator(READY).wait_for(timeout=60_000)
+    assert broken == []
+    assert [at for at in asked if at.endswith("/health")] == ["/ff/_stcore/health"]
+    assert urlparse(tab.url).path == f"/ff{path}"

@@ -112,6 +112,7 @@ def test_its_command_serves_the_dashboard_it_brought(installed, elsewhere):
             time.sleep(0.1)
         assert read("_stcore/health") == b"ok", log.read_text()
         assert b"<title>Streamlit</title>" in read("")
+        assert b"BACKEND_BASE_URL" in read("train")
         assert "127.0.0.1" in log.read_text()
     finally:
         process.terminate()
