@@ -10,7 +10,7 @@ import torch
 from browser import FLAGS, Server
 
 import ffcore
-from ffcore import data, jobs, rundir, runs
+from ffcore import cards, data, heldout, jobs, rundir, runs
 from ffcore.config import TrainSettings, configure, resolve
 from ffcore.models import MODELS
 
@@ -80,7 +80,7 @@ def trained(tmp_path_factory):
 @pytest.fixture
 def no_bundle(tmp_path, monkeypatch):
     """Without what comes with the package, unless a test asks for it."""
-    for module in (runs, rundir):
+    for module in (runs, rundir, cards, heldout):  # whoever has taken the name
         monkeypatch.setattr(module, "bundled_root", lambda: tmp_path / "bundled")
 
 
