@@ -725,21 +725,28 @@ def test_app_on_a_busy_port_is_refused(ffc):
     assert err == f"error: cannot serve on 127.0.0.1:{port}: Address already in use; take another with --port {port + 1}\n"
 
 
-def test_app_serves_from_any_directory_and_ends_when_told(tmp_path):
+@pytest.mark.parametrize("ended", [lambda pid: os.kill(pid, signal.SIGTERM), lambda pid: os.killpg(pid, signal.SIGINT)])
+def test_app_serves_from_any_directory_and_ends_when_told_or_by_ctrl_c(ended, tmp_path):
     port = free_port()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ffcore", "app", "--port", str(port)], cwd=tmp_path, env=env, stdout=log, stderr=log
+            [sys.executable, "-m", "ffcore", "app", "--port", str(port)],
+            cwd=tmp_path,
+            env=env,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C reaches all processes of a terminal
         )
     try:
         end = time.monotonic() + 60
         while not answers(port) and process.poll() is None and time.monotonic() < end:
             time.sleep(0.1)
         assert answers(port), (tmp_path / "log").read_text()
-        process.terminate()
-        process.wait(15)
+        ended(process.pid)
+        assert process.wait(15) == 0
         assert not answers(port)  # no server is left behind
+        assert "Traceback" not in (tmp_path / "log").read_text()
     finally:
         process.kill()
         process.wait()
