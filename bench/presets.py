@@ -1,12 +1,11 @@
 """Test accuracy of presets on this machine's processor: `python bench/presets.py RESULTS.json PRESET …`.
 
-Three random seeds, one thread each, as many at once as there are cores; the test images are asked once, in the end. Rows of
-the same name in RESULTS.json, as `ffcore bench --json` writes it, are replaced.
+Three random seeds at a time, one thread each; the test images are asked once, in the end. Rows of the same name in
+RESULTS.json, as `ffcore bench --json` writes it, are replaced.
 """
 
 import json
 import multiprocessing
-import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -41,7 +40,7 @@ def main() -> None:
     file, names = Path(sys.argv[1]), [PRESETS[name].name for name in sys.argv[2:]]
     stored = json.loads(file.read_text("utf-8"))
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(os.cpu_count(), spawn, torch.set_num_threads, (1,)) as pool:
+    with ProcessPoolExecutor(SEEDS, spawn, torch.set_num_threads, (1,)) as pool:
         ends = []
         for end in pool.map(trained, [n for n in names for _ in range(SEEDS)], [*range(SEEDS)] * len(names)):
             print(json.dumps(end), flush=True)

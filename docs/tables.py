@@ -69,7 +69,7 @@ SHORT = {  # what README tells of `ffcore bench`: the row's name on two cores, a
     "the reference study's recipe, 2 × 1,000 steps": ("the reference study's training, extrapolated to 50,000 images", None),
     "test accuracy, `--preset paper`": (None, "test accuracy, paper (500-500, 30 epochs)"),
     "test accuracy, `--preset wide`": (None, "test accuracy, wide (1000-1000-1000, 54 epochs)"),
-    "test accuracy, `--preset shifted`": (None, "test accuracy, shifted (2000-2000, 148 epochs)"),
+    "test accuracy, `--preset shifted`": ("test accuracy, shifted (1000-1000-1000, 120 epochs)", None),
     "test accuracy, `--preset fashion`": ("test accuracy, fashion (1000-1000, 60 epochs)", None),
 }
 

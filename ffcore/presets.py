@@ -70,20 +70,24 @@ PRESETS.register("wide")(
 )
 PRESETS.register("shifted")(
     Preset(
-        title="Two layers of 2,000, images that move",
-        why="Every training image moves by up to two pixels each time it is seen, as in Hinton 2022, §3.3: 99.21% of MNIST's "
-        "test images (99.19 to 99.24). Long: meant for a GPU.",
-        source=f"{_MEASURED}. Jitter: Hinton 2022, arXiv 2212.13345, §3.3",
+        title="Three layers of 1,000, images that move",
+        why="Every training image moves by up to two pixels each time it is seen, as in Hinton 2022, §3.3: 99.30% of MNIST's "
+        "test images (99.26 to 99.34). Half an hour for three random seeds at a time on two cores with bfloat16 products.",
+        source="Measured here: two cores, three random seeds, all 60,000 training images, settings chosen on 10,000 held out. "
+        "Jitter: Hinton 2022, arXiv 2212.13345, §3.3",
         settings={
             "data.validation": 0,
-            "model.widths": [2000, 2000],
+            "model.widths": [1000, 1000, 1000],
             "model.alpha": 2,
             "model.peer": 0,
             "negatives.name": "hard_label",
             "negatives.temperature": 0.2,
-            "train.batch_size": 1024,
-            "train.epochs": 148,
-            "train.drop_pixels": 0,
+            "train.batch_size": 256,
+            "train.lr": 0.01,
+            "train.beta2": 0.95,
+            "train.weight_decay": 0.02,
+            "train.epochs": 120,
+            "train.drop_pixels": 0.1,
             "train.shift": 2,
         },
     )
