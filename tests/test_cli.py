@@ -725,7 +725,11 @@ def test_app_on_a_busy_port_is_refused(ffc):
     assert err == f"error: cannot serve on 127.0.0.1:{port}: Address already in use; take another with --port {port + 1}\n"
 
 
-@pytest.mark.parametrize("ended", [lambda pid: os.kill(pid, signal.SIGTERM), lambda pid: os.killpg(pid, signal.SIGINT)])
+@pytest.mark.parametrize(
+    "ended",
+    [lambda pid: os.kill(pid, signal.SIGTERM), lambda pid: os.killpg(pid, signal.SIGINT)],
+    ids=["told", "ctrl-c"],
+)
 def test_app_serves_from_any_directory_and_ends_when_told_or_by_ctrl_c(ended, tmp_path):
     port = free_port()
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
