@@ -10,6 +10,7 @@ import click
 
 import ffcore
 from ffcore.errors import Failed, Refused
+from ffcore.rundir import validated
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 110}
 
@@ -623,7 +624,7 @@ class Display:
 
             self.live = Live(console=Console(stderr=True), refresh_per_second=4, transient=self.quiet)
             self.live.__enter__()
-            self.validation, self.rows, self.head = {}, {}, ""
+            self.validation, self.rows, self.head = "no validation yet", {}, ""
         return self
 
     def __exit__(self, *error):
@@ -634,11 +635,11 @@ class Display:
         kind = event["event"]
         if not self.live:
             if kind in ("epoch", "alarm"):
-                said = event.get("message") or f"epoch {event['epoch']}: validation {event['validation']}"
+                said = event.get("message") or f"epoch {event['epoch']}: {validated(event['validation'])}"
                 click.echo(f"{run.id} {event['seconds']:7.1f} s  {said}", err=True)
             return
         if kind == "epoch":
-            self.validation = event["validation"] or {}
+            self.validation = validated(event["validation"])
             for row in event["layers"]:
                 self.rows.setdefault(row["layer"], {}).update(row)
         elif kind == "tick":
@@ -650,8 +651,7 @@ class Display:
     def _table(self, run):
         from rich.table import Table
 
-        accuracy = "  ".join(f"{name} {right:.2%}" for name, right in self.validation.items())
-        table = Table(title=f"{run.title()}\n{self.head}  validation: {accuracy or 'none yet'}", title_justify="left")
+        table = Table(title=f"{run.title()}\n{self.head}  {self.validation}", title_justify="left")
         for column in ("layer", "goodness +", "goodness −", "pairs won", "validation accuracy", "dead"):
             table.add_column(column, justify="right")
         for layer, row in sorted(self.rows.items()):

@@ -422,6 +422,12 @@ def _config_problem(config: dict) -> str | None:
     return None
 
 
+def validated(accuracy: dict[str, float] | None) -> str:
+    """An epoch's `validation` as a person reads it: `validation: goodness 98.24%  softmax 98.10%`."""
+    told = "  ".join(f"{name} {right:.2%}" for name, right in (accuracy or {}).items())
+    return f"validation: {told}" if told else "no validation images"
+
+
 def is_event(event: dict) -> bool:
     """Has it what every reader of its kind relies on?"""
     numbers = {"tick": ("step", "epoch", "seconds", "loss"), "epoch": ("step", "epoch", "seconds")}

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from ffcore import data, runs
 from ffcore.errors import Failed, Refused
 from ffcore.files import writing
+from ffcore.rundir import validated
 from ffcore.runs import Run
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ def _train(run: Run, progress: Progress | None, started: float, images: data.Dat
             )
             wrote = now
         if event["event"] == "epoch" and event["epoch"]:
-            log(run, f"epoch {event['epoch']}: validation {event['validation']}")
+            log(run, f"epoch {event['epoch']}: {validated(event['validation'])}")
         if (want := run.want()) != "run":
             return _leave(run, trainer, want)
     _finish(run, trainer, started)

@@ -171,8 +171,18 @@ def test_train_in_a_process_of_its_own_prints_one_object(tmp_path):
     assert value["readouts"].keys() == {"goodness", "softmax"}
     assert value["test_accuracy"] == value["readouts"]["goodness"]["test"] > 0.5
     assert value["dir"] == str(tmp_path / "mine" / value["run"])
-    assert "epoch 3: validation" in done.stderr
-    assert runs.Run(value["dir"]).config["tag"] == "blue"
+    run = runs.Run(value["dir"])
+    (right,) = (event["validation"] for event in run.events()[0] if event["event"] == "epoch" and event["epoch"] == 3)
+    told = f"epoch 3: validation: goodness {right['goodness']:.2%}  softmax {right['softmax']:.2%}\n"
+    assert told in done.stderr
+    assert told in (run.dir / "log.txt").read_text()
+    assert run.config["tag"] == "blue"
+
+
+def test_train_without_validation_images_says_so(ffc):
+    status, _, err = ffc(*TRAIN, "--set", "data.validation=0")
+    assert status == 0, err
+    assert "epoch 1: no validation images\n" in err
 
 
 def test_train_tells_a_person_the_accuracy_and_the_place(ffc):
